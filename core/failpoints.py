@@ -1,0 +1,30 @@
+"""Places where a test may kill or delay this process. Without `LYCEUM_FAILPOINTS` (refused in production) they do nothing.
+
+A failpoint is armed by a file of its name in that directory. `kill` in it ends the process with SIGKILL, once: the
+file is claimed by renaming it, so a restarted process passes.
+"""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+from core.settings import get_settings
+
+
+def hit(name: str) -> None:
+    """Dies here if `name` is armed."""
+    directory = get_settings().failpoints
+    if not directory:
+        return
+    armed = Path(directory) / name
+    try:
+        armed.rename(armed.with_suffix(".hit"))
+    except FileNotFoundError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def exit_quietly() -> None:
+    """Lets Temporal's runtime threads finish before the interpreter goes: sdk-python#300 may abort it at exit."""
+    await asyncio.sleep(0.2)

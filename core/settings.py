@@ -1,0 +1,181 @@
+"""All configuration, read once from the environment (`LYCEUM_<SECTION>__<FIELD>`).
+
+Outside production an env file written by the embedded stack (`.lyceum/env`, or the path in `LYCEUM_ENV_FILE`) supplies
+what the environment does not. Durations are seconds, sizes bytes, money minor units, unless a name says otherwise.
+"""
+
+import os
+from functools import lru_cache
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class DatabaseSettings(BaseModel):
+    """PostgreSQL. `url` is the least-privilege application role; `owner_url` owns the schema and runs migrations."""
+
+    url: SecretStr = SecretStr("")
+    owner_url: SecretStr = SecretStr("")
+    pool_size: int = 10
+    max_overflow: int = 5
+    statement_timeout: float = 15.0
+    connect_timeout: float = 5.0
+
+
+class RedisSettings(BaseModel):
+    """Valkey or Redis: caches and rate limits. Nothing durable lives here. Keys start with `{prefix}:`."""
+
+    url: SecretStr = SecretStr("")
+    prefix: str = "lyceum"
+    timeout: float = 1.0
+
+
+class RabbitMQSettings(BaseModel):
+    url: SecretStr = SecretStr("")
+    management_url: str = ""
+    prefix: str = "lyceum"
+    """The exchange is `{prefix}.events`, a queue `{prefix}.<consumer>`."""
+    delivery_limit: int = 20
+    prefetch: int = 50
+
+
+class TemporalSettings(BaseModel):
+    """`codec_keys` is a keyring `id:base64,…`; the first key encrypts, all decrypt."""
+
+    address: str = ""
+    namespace: str = "default"
+    task_queue_prefix: str = "lyceum"
+    ui_url: str = ""
+    codec_keys: SecretStr = SecretStr("")
+    rpc_timeout: float = 8.0
+    graceful_shutdown: float = 30.0
+    max_concurrent_activities: int = 12
+    max_cached_workflows: int = 1000
+    stuck_after: float = 300.0
+
+
+class S3Settings(BaseModel):
+    """`public_endpoint_url` is what browsers reach (signed links are made for it); default: `endpoint_url`."""
+
+    endpoint_url: str = ""
+    public_endpoint_url: str = ""
+    region: str = "us-east-1"
+    access_key: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    bucket: str = "lyceum-media"
+    link_ttl: int = 300
+    upload_ttl: int = 3600
+
+
+class OpenSearchSettings(BaseModel):
+    url: SecretStr = SecretStr("")
+    index_prefix: str = "lyceum"
+    timeout: float = 5.0
+
+
+class StripeSettings(BaseModel):
+    """`api_base` empty means the real Stripe. `webhook_secrets` is comma separated (two during a rotation)."""
+
+    secret_key: SecretStr = SecretStr("")
+    api_base: str = ""
+    webhook_secrets: SecretStr = SecretStr("")
+    livemode: bool = False
+    timeout: float = 20.0
+
+
+class SMTPSettings(BaseModel):
+    """`url` is `smtp://[user:password@]host:port` or `smtps://…`."""
+
+    url: SecretStr = SecretStr("")
+    sender: str = "Lyceum <no-reply@lyceum.example>"
+
+
+class AuthSettings(BaseModel):
+    """`signing_keys` are PEM private keys (P-256), newest first; `argon2_memory` is KiB."""
+
+    signing_keys: SecretStr = SecretStr("")
+    issuer: str = "lyceum"
+    audience: str = "lyceum-api"
+    access_ttl: int = 600
+    refresh_ttl: int = 30 * 86400
+    verification_ttl: int = 2 * 86400
+    argon2_memory: int = 19456
+    argon2_time: int = 2
+    argon2_concurrency: int = 4
+    login_attempts: int = 10
+    login_window: int = 300
+
+
+class APISettings(BaseModel):
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = "http://127.0.0.1:8000"
+    cors_origins: str = ""
+    docs: bool = True
+    max_body: int = 1_048_576
+    max_header: int = 16_384
+    request_timeout: float = 30.0
+
+
+class PlatformSettings(BaseModel):
+    """Business policy. `platform_bps` is the platform's share of a line in basis points (3000 = 30 %)."""
+
+    platform_bps: int = Field(default=3000, ge=0, le=10_000)
+    checkout_ttl: int = Field(default=1800, ge=1800, le=86_400)
+    checkout_grace: int = 900
+    settle_poll: int = 3600
+    teacher_review: bool = False
+    outbox_retention_days: int = 30
+    max_upload: int = 5 * 1024**3
+
+
+class TelemetrySettings(BaseModel):
+    """`otlp_endpoint` empty switches export off; `metrics_port` 0 serves no metrics page of its own."""
+
+    log_level: str = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    otlp_endpoint: str = ""
+    metrics_port: int = 0
+    metrics_host: str = "127.0.0.1"
+
+
+class CodecServerSettings(BaseModel):
+    """The page the Temporal UI asks to decrypt payloads. `token` is what an operator signs in with."""
+
+    host: str = "127.0.0.1"
+    port: int = 8234
+    token: SecretStr = SecretStr("")
+    ui_origin: str = ""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="LYCEUM_", env_nested_delimiter="__", extra="ignore", env_file_encoding="utf-8"
+    )
+
+    environment: Literal["production", "development", "test"] = "development"
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    rabbitmq: RabbitMQSettings = RabbitMQSettings()
+    temporal: TemporalSettings = TemporalSettings()
+    s3: S3Settings = S3Settings()
+    opensearch: OpenSearchSettings = OpenSearchSettings()
+    stripe: StripeSettings = StripeSettings()
+    smtp: SMTPSettings = SMTPSettings()
+    auth: AuthSettings = AuthSettings()
+    api: APISettings = APISettings()
+    platform: PlatformSettings = PlatformSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    codec_server: CodecServerSettings = CodecServerSettings()
+    failpoints: str = ""
+    """A directory; tests arm failpoints by creating files in it. Refused in production."""
+
+
+@lru_cache
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    settings = Settings(_env_file=os.environ.get("LYCEUM_ENV_FILE", ".lyceum/env"))
+    if settings.environment == "production" and settings.failpoints:
+        raise ValueError("LYCEUM_FAILPOINTS must not be set in production")
+    return settings
