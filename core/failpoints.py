@@ -4,7 +4,6 @@ A failpoint is armed by a file of its name in that directory. `kill` in it ends 
 file is claimed by renaming it, so a restarted process passes.
 """
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -19,12 +18,7 @@ def hit(name: str) -> None:
         return
     armed = Path(directory) / name
     try:
-        armed.rename(armed.with_suffix(".hit"))
+        armed.rename(f"{armed}.hit")
     except FileNotFoundError:
         return
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def exit_quietly() -> None:
-    """Lets Temporal's runtime threads finish before the interpreter goes: sdk-python#300 may abort it at exit."""
-    await asyncio.sleep(0.2)
