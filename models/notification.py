@@ -1,0 +1,42 @@
+"""What the platform has told a person, in the app and by mail."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, Identified
+
+
+class Notification(Identified, Base):
+    """One message to one person, made once per event.
+
+    `mail_claimed_at` is a lease: whoever set it is sending. `mail_sent_at` says that the mail server took the message.
+    Rows that are not `in_app` exist only as mail (a verification link).
+    """
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        UniqueConstraint("event_id", "user_id"),
+        Index("ix_notifications_user_id_id", "user_id", "id"),
+        Index(
+            "ix_notifications_unread",
+            "user_id",
+            postgresql_where=text("in_app and read_at is null"),
+        ),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    event_id: Mapped[UUID]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    title: Mapped[str]
+    body: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    in_app: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    read_at: Mapped[datetime | None]
+    mail_claimed_at: Mapped[datetime | None]
+    mail_sent_at: Mapped[datetime | None]
