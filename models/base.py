@@ -1,12 +1,15 @@
 """What every table shares: the declarative base, naming conventions, UUIDv7 keys, UTC timestamps."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, MetaData, Uuid, func
+from sqlalchemy import BigInteger, DateTime, MetaData, Uuid, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+MinorUnits = Annotated[int, mapped_column(BigInteger)]
+"""An amount in minor units of its row's currency; also any counter that may outgrow 32 bits."""
 
 
 class Base(DeclarativeBase):
