@@ -1,0 +1,47 @@
+"""What one API process holds: settings and clients, each connecting on first use so that none stops the start."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from core import cache
+from core.db import Database
+from core.security.passwords import Passwords
+from core.security.throttle import Throttle
+from core.security.tokens import Tokens
+from core.settings import Settings
+from services.access import Access
+
+
+@dataclass(slots=True)
+class AppContainer:
+    settings: Settings
+    db: Database
+    redis: Redis
+    passwords: Passwords
+    tokens: Tokens
+    throttle: Throttle
+    access: Access
+    s3: Any = None
+    search: Any = None
+    gateway: Any = None
+
+    @classmethod
+    def build(cls, settings: Settings) -> "AppContainer":
+        """Connects to nothing yet. Raises `ValueError` when settings themselves cannot work (no signing key)."""
+        db = Database(settings.database, application_name="lyceum-api")
+        redis = cache.connect(settings.redis)
+        return cls(
+            settings=settings,
+            db=db,
+            redis=redis,
+            passwords=Passwords(settings.auth),
+            tokens=Tokens(settings.auth),
+            throttle=Throttle(redis, settings.redis.prefix),
+            access=Access(db, redis, settings.redis.prefix),
+        )
+
+    async def aclose(self) -> None:
+        await self.redis.aclose()
+        await self.db.dispose()

@@ -1,0 +1,195 @@
+"""RFC 9457 problem documents: one shape for every refusal, with a stable `code` that clients may match on."""
+
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+import structlog
+from botocore.exceptions import HTTPClientError
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from opensearchpy.exceptions import ConnectionError as SearchConnectionError
+from opensearchpy.exceptions import TransportError
+from pydantic import BaseModel, Field
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from temporalio.service import RPCError, RPCStatusCode
+
+from domain.errors import DomainError, FieldError, Kind, ServiceUnavailable
+
+_log = structlog.get_logger(__name__)
+
+STATUS: Mapping[Kind, int] = {
+    Kind.INVALID: 422,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.TOO_LARGE: 413,
+    Kind.TOO_MANY: 429,
+    Kind.UNAVAILABLE: 503,
+}
+
+RETRY_AFTER = 5
+"""Seconds a client is asked to wait when a backing service does not answer."""
+
+_CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "BodyTooLarge", 431: "HeadersTooLarge"}
+
+_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03"})
+"""Serialization failure, deadlock, lock not available, canceled, shutting down, starting, too many connections."""
+
+_NETWORK_ERRNOS = frozenset(
+    {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE}
+)
+
+
+class ProblemField(BaseModel):
+    field: str = Field(description="Dotted path into the request, e.g. `items.0.course_id`; empty for the whole.")
+    message: str
+    code: str
+
+
+class Problem(BaseModel):
+    """What every refusal looks like (RFC 9457, `application/problem+json`)."""
+
+    type: str = Field(examples=["urn:lyceum:problem:NotFound"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable; match on this.")
+    instance: str = Field(description="The path of the request.")
+    errors: list[ProblemField]
+    request_id: str
+
+
+class ProblemResponse(JSONResponse):
+    media_type = "application/problem+json"
+
+
+def problem(
+    scope: Mapping[str, Any],
+    status: int,
+    code: str,
+    title: str,
+    detail: str = "",
+    *,
+    errors: Sequence[FieldError] = (),
+    headers: Mapping[str, str] | None = None,
+) -> ProblemResponse:
+    """The response for one refusal of the request in `scope`."""
+    body = Problem(
+        type=f"urn:lyceum:problem:{code}",
+        title=title,
+        status=status,
+        detail=detail or title,
+        code=code,
+        instance=scope["path"],
+        errors=[ProblemField(field=e.field, message=e.message, code=e.code) for e in errors],
+        request_id=scope.get("state", {}).get("request_id", ""),
+    )
+    return ProblemResponse(body.model_dump(), status_code=status, headers=dict(headers or {}))
+
+
+def unavailable(scope: Mapping[str, Any], detail: str, *, retry_after: int = RETRY_AFTER) -> ProblemResponse:
+    """503 with `Retry-After`."""
+    return problem(
+        scope,
+        503,
+        ServiceUnavailable.__name__,
+        ServiceUnavailable.title,
+        detail,
+        headers={"Retry-After": str(retry_after)},
+    )
+
+
+def outage(error: BaseException) -> str | None:
+    """The name of the backing service whose absence `error` is, or None when it is something else."""
+    match error:
+        case PoolTimeout():
+            return "database"
+        case DBAPIError():
+            sqlstate = getattr(error.orig, "sqlstate", None) or ""
+            lost = error.connection_invalidated or sqlstate.startswith("08") or sqlstate in _RETRYABLE_SQLSTATES
+            return "database" if lost else None
+        case RedisError():
+            return "cache"
+        case HTTPClientError():
+            return "object storage"
+        case SearchConnectionError():
+            return "search"
+        case TransportError():
+            return "search" if error.status_code in (429, 502, 503, 504) else None
+        case RPCError():
+            gone = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
+            return "process engine" if error.status in gone else None
+        case TimeoutError() | ConnectionError() | socket.gaierror():
+            return "network"
+        case OSError():
+            # Connecting to a name with several addresses ends in one OSError without an errno.
+            several = error.errno is None and "Multiple exceptions" in str(error)
+            return "network" if several or error.errno in _NETWORK_ERRNOS else None
+    return None
+
+
+async def _on_domain_error(request: Request, exc: Exception) -> ProblemResponse:
+    error = cast(DomainError, exc)
+    headers: dict[str, str] = {}
+    retry_after = error.retry_after
+    if retry_after is None and error.kind is Kind.UNAVAILABLE:
+        retry_after = RETRY_AFTER
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+    if error.kind is Kind.UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.kind in (Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.TOO_MANY):
+        _log.info("request_denied", code=error.code, path=request.scope["path"], method=request.method)
+    return problem(
+        request.scope,
+        STATUS[error.kind],
+        error.code,
+        error.title,
+        error.detail,
+        errors=error.errors,
+        headers=headers,
+    )
+
+
+async def _on_invalid_request(request: Request, exc: Exception) -> ProblemResponse:
+    found = cast(RequestValidationError, exc).errors()
+    if any(error["type"] == "json_invalid" for error in found):
+        return problem(request.scope, 400, "MalformedJSON", "The body is not valid JSON")
+    fields = [
+        FieldError(".".join(str(part) for part in error["loc"][1:]), error["msg"], error["type"]) for error in found
+    ]
+    return problem(
+        request.scope, 422, "ValidationFailed", "The request is invalid", "See `errors`, field by field.", errors=fields
+    )
+
+
+async def _on_http_exception(request: Request, exc: Exception) -> ProblemResponse:
+    error = cast(HTTPException, exc)
+    phrase = HTTPStatus(error.status_code).phrase
+    code = _CODES.get(error.status_code, phrase.replace(" ", ""))
+    return problem(request.scope, error.status_code, code, phrase, str(error.detail), headers=error.headers)
+
+
+async def _on_outage(request: Request, exc: Exception) -> ProblemResponse:
+    service = outage(exc)
+    if service is None:
+        raise exc
+    _log.warning("backing_service_unavailable", service=service, error=type(exc).__name__, path=request.scope["path"])
+    return unavailable(request.scope, f"The {service} does not answer at the moment. Try again shortly.")
+
+
+def install(app: FastAPI) -> None:
+    """Registers the handlers; what none of them takes ends as a 500 in `api.middleware`."""
+    app.add_exception_handler(DomainError, _on_domain_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    for kind in (PoolTimeout, DBAPIError, RedisError, HTTPClientError, TransportError, RPCError, OSError):
+        app.add_exception_handler(kind, _on_outage)
