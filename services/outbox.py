@@ -2,30 +2,30 @@
 
 from uuid import UUID
 
-from opentelemetry import propagate
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import derived_id, new_id
 from core.messaging.partitions import ASLEEP, CHANNEL, PARTITIONS
+from core.telemetry import current_traceparent
 from domain.contracts.events import Event
 
 # NOTIFY makes every committing transaction queue up behind one lock, so it is sent only where the partition's relay
 # sleeps: a sleeping relay holds the lock that is tried here, and looks at the table once more after taking it.
 _INSERT = text(
-    f"""
+    """
     with added as (
       insert into outbox (id, type, subject, data, traceparent)
       values (:id, :type, :subject, :data, :traceparent)
       on conflict (id) do nothing
       returning subject
     )
-    select case when not pg_try_advisory_xact_lock_shared({ASLEEP}, hashtext(subject) & {PARTITIONS - 1})
-                then pg_notify('{CHANNEL}', '') end
+    select case when not pg_try_advisory_xact_lock_shared(:asleep, hashtext(subject) & :last_partition)
+                then pg_notify(:channel, '') end
     from added
     """
-).bindparams(bindparam("data", type_=JSONB()))
+).bindparams(bindparam("data", type_=JSONB()), asleep=ASLEEP, last_partition=PARTITIONS - 1, channel=CHANNEL)
 
 
 async def emit(session: AsyncSession, event: Event, *, key: str | None = None) -> UUID:
@@ -34,8 +34,6 @@ async def emit(session: AsyncSession, event: Event, *, key: str | None = None) -
     With `key` the id follows from the event's type and the key, and emitting it again changes nothing.
     """
     event_id = new_id() if key is None else derived_id(event.type, key)
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
     await session.execute(
         _INSERT,
         {
@@ -43,7 +41,7 @@ async def emit(session: AsyncSession, event: Event, *, key: str | None = None) -
             "type": event.type,
             "subject": event.subject,
             "data": event.model_dump(mode="json"),
-            "traceparent": carrier.get("traceparent"),
+            "traceparent": current_traceparent(),
         },
     )
     return event_id
