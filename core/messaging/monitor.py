@@ -1,0 +1,82 @@
+"""Gauges for operators: how far behind the outbox and the queues are, and which processes are stuck.
+
+It has connections of its own, so that it goes on measuring while the relay cannot publish.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aio_pika.abc import AbstractConnection
+from prometheus_client import Gauge
+
+from core import logs, metrics
+from core.messaging import broker, runtime, topology
+from core.messaging.store import session
+from core.settings import RabbitMQSettings, Settings
+
+_INTERVAL = 5.0
+
+_OUTBOX = """
+select coalesce(extract(epoch from now() - min(created_at)), 0)::float as lag, count(*) as rows
+from (select created_at from outbox where published_at is null order by seq limit 100000) waiting
+"""
+_STUCK = "select kind, count(*) as stuck from processes where stuck_since is not null group by kind"
+
+log = logs.get_logger(__name__)
+
+
+async def observe_database(database: Any) -> None:
+    """Sets the gauges that come from PostgreSQL."""
+    outbox = await database.fetchrow(_OUTBOX)
+    metrics.OUTBOX_LAG.set(outbox["lag"])
+    metrics.OUTBOX_ROWS.set(outbox["rows"])
+    stuck = await database.fetch(_STUCK)
+    metrics.PROCESSES_STUCK.clear()
+    for row in stuck:
+        metrics.PROCESSES_STUCK.labels(row["kind"]).set(row["stuck"])
+
+
+async def observe_queues(connection: AbstractConnection, settings: RabbitMQSettings) -> None:
+    """Sets depth and number of consumers of each queue, dead letters included."""
+    async with connection.channel() as channel:
+        for consumer in topology.SUBSCRIPTIONS:
+            for name in (topology.queue_name(settings, consumer), topology.dead_queue_name(settings, consumer)):
+                queue = await channel.get_queue(name)
+                result = queue.declaration_result
+                _set(metrics.QUEUE_DEPTH, name, result.message_count)
+                _set(metrics.QUEUE_CONSUMERS, name, result.consumer_count)
+
+
+def _set(gauge: Gauge, queue: str, value: int | None) -> None:
+    gauge.labels(queue).set(value or 0)
+
+
+async def watch(settings: Settings, stop: asyncio.Event) -> None:
+    """Measures every few seconds until `stop`; what cannot be reached is tried again."""
+
+    async def database() -> None:
+        async with session(settings.database, "monitor") as connection:
+            while True:
+                await observe_database(connection)
+                if await runtime.wait(stop, _INTERVAL):
+                    return
+
+    async def queues() -> None:
+        async with broker.connect(settings.rabbitmq, "monitor") as connection:
+            async with connection.channel() as channel:
+                await topology.declare_all(channel, settings.rabbitmq)
+            while True:
+                await observe_queues(connection, settings.rabbitmq)
+                if await runtime.wait(stop, _INTERVAL):
+                    return
+
+    async def steadily(measure: Callable[[], Awaitable[None]]) -> None:
+        while not stop.is_set():
+            try:
+                await measure()
+            except Exception as error:  # measuring never ends what is measured
+                runtime.log_failure(log, "monitor lost its connection", error, source=measure.__name__)
+                await runtime.wait(stop, _INTERVAL)
+
+    await asyncio.gather(steadily(database), steadily(queues))

@@ -1,0 +1,65 @@
+"""What the long-running messaging processes share: signals, waiting that can be interrupted, back-off."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import asyncpg
+import uvloop
+from aiormq.exceptions import AMQPError, ChannelInvalidStateError
+from structlog.stdlib import BoundLogger
+
+LOST_CONNECTION = (OSError, TimeoutError, AMQPError, ChannelInvalidStateError, asyncpg.PostgresConnectionError)
+"""What a server that went away looks like from here."""
+
+
+class Backoff:
+    """Delays in seconds, doubling from `first` to `most`."""
+
+    def __init__(self, first: float, most: float) -> None:
+        self._first = self._next = first
+        self._most = most
+
+    def next(self) -> float:
+        delay = self._next
+        self._next = min(delay * 2, self._most)
+        return delay
+
+    def reset(self) -> None:
+        self._next = self._first
+
+
+async def wait(event: asyncio.Event, timeout: float) -> bool:
+    """Whether `event` was set within `timeout` seconds."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    return event.is_set()
+
+
+async def when(event: asyncio.Event, then: Callable[[], None]) -> None:
+    """Calls `then` once `event` is set."""
+    await event.wait()
+    then()
+
+
+def log_failure(log: BoundLogger, what: str, error: Exception, **fields: object) -> None:
+    """A lost server is one line; anything else is a bug and keeps its traceback."""
+    if isinstance(error, LOST_CONNECTION):
+        log.warning(what, error=type(error).__name__, detail=str(error), **fields)
+    else:
+        log.error(what, error=type(error).__name__, exc_info=error, **fields)
+
+
+def main(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Runs `serve(stop)` to its end; SIGTERM and SIGINT set `stop`."""
+
+    async def supervised() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await serve(stop)
+
+    uvloop.run(supervised())
