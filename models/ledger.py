@@ -97,7 +97,7 @@ class LedgerTransaction(Identified, Base):
     workflow_id: Mapped[str | None]
     actor: Mapped[str]
     memo: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    txid: Mapped[int] = mapped_column(XID8(), server_default=func.pg_current_xact_id())
+    txid: Mapped[int] = mapped_column(XID8(), server_default=func.pg_current_xact_id(), deferred=True)
 
     __table_args__ = (
         CheckConstraint("length(posting_key) between 1 and 200", name="posting_key"),

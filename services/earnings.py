@@ -1,0 +1,49 @@
+"""Earnings: what each recipient is due of a sold order line, written once at sale."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, update
+from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.pricing import RecipientKind, Share
+from models.earning import Earning
+
+
+@dataclass(frozen=True, slots=True)
+class SoldLine:
+    """An order line and the shares its price was split into."""
+
+    order_line_id: UUID
+    shares: Sequence[Share]
+
+
+async def record_sale(session: AsyncSession, lines: Iterable[SoldLine], *, currency: str, release_at: datetime) -> None:
+    """Writes the earnings of sold lines; doing it again changes nothing. Creators can be paid from `release_at`."""
+    rows = [
+        {
+            "order_line_id": line.order_line_id,
+            "recipient_kind": share.recipient,
+            "creator_id": share.creator_id,
+            "currency": currency,
+            "share": share.amount,
+            "release_at": release_at if share.recipient is RecipientKind.CREATOR else None,
+        }
+        for line in lines
+        for share in line.shares
+    ]
+    if rows:
+        await session.execute(insert_or_skip(Earning).values(rows).on_conflict_do_nothing())
+
+
+async def delay_release(session: AsyncSession, order_line_ids: Sequence[UUID], *, available_on: datetime) -> None:
+    """Nothing of these lines is released before Stripe makes their money available; never brings a release forward."""
+    await session.execute(
+        update(Earning)
+        .where(Earning.order_line_id.in_(order_line_ids), Earning.recipient_kind == RecipientKind.CREATOR)
+        .values(release_at=func.greatest(Earning.release_at, available_on))
+        .execution_options(synchronize_session=False)
+    )
