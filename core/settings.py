@@ -125,6 +125,8 @@ class PlatformSettings(BaseModel):
     checkout_ttl: int = Field(default=1800, ge=1800, le=86_400)
     checkout_grace: int = 900
     settle_poll: int = 3600
+    hold_days: int = Field(default=30, ge=0)
+    """How long after payment a creator's earnings stay back; never shorter than the refund window."""
     teacher_review: bool = False
     outbox_retention_days: int = 30
     max_upload: int = 5 * 1024**3
