@@ -7,9 +7,10 @@ from fastapi import APIRouter, FastAPI
 
 from api import errors
 from api.container import AppContainer
+from api.routers import search
 from core.settings import Settings
 
-ROUTERS: list[APIRouter] = []
+ROUTERS: list[APIRouter] = [search.router]
 """Mounted under `/v1`."""
 
 

@@ -11,6 +11,7 @@ from core.security.passwords import Passwords
 from core.security.throttle import Throttle
 from core.security.tokens import Tokens
 from core.settings import Settings
+from search.client import SearchClient
 from services.access import Access
 
 
@@ -23,8 +24,8 @@ class AppContainer:
     tokens: Tokens
     throttle: Throttle
     access: Access
+    search: SearchClient
     s3: Any = None
-    search: Any = None
     gateway: Any = None
 
     @classmethod
@@ -40,8 +41,10 @@ class AppContainer:
             tokens=Tokens(settings.auth),
             throttle=Throttle(redis, settings.redis.prefix),
             access=Access(db, redis, settings.redis.prefix),
+            search=SearchClient(settings.opensearch),
         )
 
     async def aclose(self) -> None:
+        await self.search.close()
         await self.redis.aclose()
         await self.db.dispose()
