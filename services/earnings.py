@@ -1,7 +1,6 @@
 """Earnings: what each recipient is due of a sold order line, written once at sale."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -13,27 +12,20 @@ from domain.pricing import RecipientKind, Share
 from models.earning import Earning
 
 
-@dataclass(frozen=True, slots=True)
-class SoldLine:
-    """An order line and the shares its price was split into."""
-
-    order_line_id: UUID
-    shares: Sequence[Share]
-
-
-async def record_sale(session: AsyncSession, lines: Iterable[SoldLine], *, currency: str, release_at: datetime) -> None:
-    """Writes the earnings of sold lines; doing it again changes nothing. Creators can be paid from `release_at`."""
+async def record_sale(
+    session: AsyncSession, order_line_id: UUID, shares: Iterable[Share], *, currency: str, release_at: datetime
+) -> None:
+    """Writes the shares of a sold line; doing it again changes nothing. Creators can be paid from `release_at`."""
     rows = [
         {
-            "order_line_id": line.order_line_id,
+            "order_line_id": order_line_id,
             "recipient_kind": share.recipient,
             "creator_id": share.creator_id,
             "currency": currency,
             "share": share.amount,
             "release_at": release_at if share.recipient is RecipientKind.CREATOR else None,
         }
-        for line in lines
-        for share in line.shares
+        for share in shares
     ]
     if rows:
         await session.execute(insert_or_skip(Earning).values(rows).on_conflict_do_nothing())
