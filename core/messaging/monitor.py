@@ -4,7 +4,6 @@ It has connections of its own, so that it goes on measuring while the relay cann
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aio_pika.abc import AbstractConnection
@@ -71,12 +70,7 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
                 if await runtime.wait(stop, _INTERVAL):
                     return
 
-    async def steadily(measure: Callable[[], Awaitable[None]]) -> None:
-        while not stop.is_set():
-            try:
-                await measure()
-            except Exception as error:  # measuring never ends what is measured
-                runtime.log_failure(log, "monitor lost its connection", error, source=measure.__name__)
-                await runtime.wait(stop, _INTERVAL)
+    def lost(error: Exception, delay: float) -> None:
+        runtime.log_failure(log, "monitor lost a connection", error, retry_in=delay)
 
-    await asyncio.gather(steadily(database), steadily(queues))
+    await asyncio.gather(runtime.keep(database, stop, lost), runtime.keep(queues, stop, lost))

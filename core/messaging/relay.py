@@ -46,20 +46,15 @@ class Relay:
             raise ConnectionError("the relay is reconnecting")
 
     async def run(self, stop: asyncio.Event) -> None:
-        backoff = runtime.Backoff(0.2, 5.0)
-        while not stop.is_set():
-            try:
-                await self._connected(stop, backoff)
-            except Exception as error:  # logged, counted, tried again: a relay has nobody to give up to
-                delay = backoff.next()
-                metrics.RELAY_FAILURES.labels(type(error).__name__).inc()
-                runtime.log_failure(log, "relay lost its connections", error, retry_in=delay)
-                await runtime.wait(stop, delay)
-            finally:
-                self._ready = False
-                metrics.RELAY_PARTITIONS.set(0)
+        await runtime.keep(lambda: self._connected(stop), stop, self._lost)
 
-    async def _connected(self, stop: asyncio.Event, backoff: runtime.Backoff) -> None:
+    def _lost(self, error: Exception, delay: float) -> None:
+        self._ready = False
+        metrics.RELAY_PARTITIONS.set(0)
+        metrics.RELAY_FAILURES.labels(type(error).__name__).inc()
+        runtime.log_failure(log, "relay lost its connections", error, retry_in=delay)
+
+    async def _connected(self, stop: asyncio.Event) -> None:
         settings = self._settings
         async with (
             broker.connect(settings.rabbitmq, "relay") as connection,
@@ -70,7 +65,6 @@ class Relay:
             store = OutboxStore(database)
             await store.join()
             self._ready = True
-            backoff.reset()
             pump = _Pump(store, exchange, settings)
             stopping = asyncio.create_task(runtime.when(stop, store.wake))
             try:

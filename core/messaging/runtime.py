@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -12,6 +13,10 @@ from structlog.stdlib import BoundLogger
 
 LOST_CONNECTION = (OSError, TimeoutError, AMQPError, ChannelInvalidStateError, asyncpg.PostgresConnectionError)
 """What a server that went away looks like from here."""
+
+
+_STEADY = 10.0
+"""Seconds of work after which the next failure is a new one."""
 
 
 class Backoff:
@@ -36,6 +41,26 @@ async def wait(event: asyncio.Event, timeout: float) -> bool:
         async with asyncio.timeout(timeout):
             await event.wait()
     return event.is_set()
+
+
+async def keep(
+    work: Callable[[], Awaitable[None]], stop: asyncio.Event, failed: Callable[[Exception, float], None]
+) -> None:
+    """Runs `work` until `stop`, again whenever it raises, after 0.2 s doubling to 5 s.
+
+    `failed(error, delay)` hears of each failure; there is nobody above to give up to.
+    """
+    backoff = Backoff(0.2, 5.0)
+    while not stop.is_set():
+        started = time.monotonic()
+        try:
+            await work()
+        except Exception as error:
+            if time.monotonic() - started > _STEADY:
+                backoff.reset()
+            delay = backoff.next()
+            failed(error, delay)
+            await wait(stop, delay)
 
 
 async def when(event: asyncio.Event, then: Callable[[], None]) -> None:

@@ -56,7 +56,6 @@ SUBSCRIPTIONS: dict[str, Subscription] = {
                 events.EnrollmentGranted,
                 events.EnrollmentWithdrawn,
                 events.EnrollmentRevoked,
-                events.StripeEventReceived,
             ),
         ),
     )

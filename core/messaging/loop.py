@@ -1,0 +1,245 @@
+"""The loop behind a consumer: takes deliveries, keeps each subject's order, retries, acknowledges, dead-letters."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import ExitStack
+
+import asyncpg
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+from opentelemetry.trace import SpanKind
+from sqlalchemy import exc
+
+from core import failpoints, logs, metrics, telemetry
+from core.db import Database
+from core.messaging import broker, inbox, runtime, topology
+from core.messaging.consumer import External, Handler, Poison, Transactional
+from core.messaging.envelope import Envelope, MalformedEvent, decode
+from core.settings import RabbitMQSettings
+from domain.errors import ServiceUnavailable
+
+FORCE = "lyceum-force"
+"""AMQP header: the consumer it names handles the event even if it has before."""
+
+ATTEMPTS = 5
+"""How often an error that is not transient is tried."""
+
+_FIRST_DELAY, _MOST_DELAY = 0.2, 30.0
+_DRAIN = 25.0
+_LIVENESS = 15.0
+_CONCURRENCY = 8
+
+_NOT_TRANSIENT = (FileNotFoundError, PermissionError, LookupError)
+_TRANSIENT = (
+    *runtime.LOST_CONNECTION,
+    ServiceUnavailable,
+    asyncpg.InterfaceError,
+    exc.TimeoutError,
+    exc.InterfaceError,
+    exc.OperationalError,
+)
+_TRANSIENT_STATES = ("08", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATEs: connection, rolled back by the server, out of resources, lock not available, intervention, I/O."""
+
+log = logs.get_logger(__name__)
+
+
+def is_transient(error: Exception, also: tuple[type[Exception], ...] = ()) -> bool:
+    """Whether trying again later may work."""
+    if isinstance(error, also):
+        return True
+    if isinstance(error, _NOT_TRANSIENT):
+        return False
+    if isinstance(error, exc.DBAPIError) and not isinstance(error, _TRANSIENT):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        return error.connection_invalidated or state.startswith(_TRANSIENT_STATES)
+    return isinstance(error, _TRANSIENT)
+
+
+class ConsumerLoop:
+    """One consumer process's work; `run` ends when its stop event is set and what was begun is finished."""
+
+    def __init__(
+        self, subscription: topology.Subscription, handler: Handler, db: Database, settings: RabbitMQSettings
+    ) -> None:
+        self._subscription = subscription
+        self._handler = handler
+        self._db = db
+        self._settings = settings
+        self._ready = False
+
+    async def check(self) -> None:
+        """Raises while RabbitMQ is out of reach."""
+        if not self._ready:
+            raise ConnectionError("the consumer is reconnecting")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        await runtime.keep(lambda: self._connected(stop), stop, self._lost)
+
+    def _lost(self, error: Exception, delay: float) -> None:
+        runtime.log_failure(log, "consumer lost RabbitMQ", error, consumer=self._subscription.name, retry_in=delay)
+
+    async def _connected(self, stop: asyncio.Event) -> None:
+        async with broker.connect(self._settings, self._subscription.name) as connection:
+            channel = await connection.channel(publisher_confirms=False)
+            await channel.set_qos(prefetch_count=self._settings.prefetch)
+            queue = await topology.declare(channel, self._settings, self._subscription)
+            lanes = Lanes(self._subscription.name, self._handler, self._db)
+            broken = asyncio.Event()
+            channel.close_callbacks.add(lambda *_: broken.set())
+            stopping = asyncio.create_task(runtime.when(stop, broken.set))
+            tag = await queue.consume(lanes.receive)
+            self._ready = True
+            try:
+                while not await runtime.wait(broken, _LIVENESS):
+                    await self._subscribed(queue)
+            finally:
+                self._ready = False
+                stopping.cancel()
+                if not channel.is_closed:
+                    await queue.cancel(tag, timeout=broker.TIMEOUT)
+                await lanes.drain()
+            if not stop.is_set():
+                raise ConnectionError("RabbitMQ closed the channel")
+
+    async def _subscribed(self, queue: AbstractQueue) -> None:
+        # A broker ends a subscription without closing the channel, for instance when somebody deletes the queue.
+        declared = await queue.declare(timeout=broker.TIMEOUT)
+        if not declared.consumer_count:
+            raise ConnectionError("RabbitMQ ended the subscription")
+
+
+class Lanes:
+    """The deliveries of one channel. Each subject is a lane in which one event is handled after the other."""
+
+    def __init__(self, consumer: str, handler: Handler, db: Database) -> None:
+        self._consumer = consumer
+        self._handler = handler
+        self._db = db
+        self._tails: dict[str, asyncio.Task[None]] = {}
+        self._closing = asyncio.Event()
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
+
+    async def receive(self, message: AbstractIncomingMessage) -> None:
+        """Puts a delivery at the end of its lane. Called in the order of the queue."""
+        if self._closing.is_set():
+            return
+        try:
+            envelope = decode(message.body)
+        except MalformedEvent as error:
+            await self._bury(message, error)
+            return
+        subject = envelope.subject
+        task = asyncio.create_task(self._process(message, envelope, self._tails.get(subject)))
+        self._tails[subject] = task
+        task.add_done_callback(lambda done: self._leave(subject, done))
+
+    def _leave(self, subject: str, done: asyncio.Task[None]) -> None:
+        if self._tails.get(subject) is done:
+            del self._tails[subject]
+
+    async def drain(self) -> None:
+        """Lets handlers that have begun finish; what waits is left to the broker, which delivers it again."""
+        self._closing.set()
+        tails = set(self._tails.values())
+        if not tails:
+            return
+        _, late = await asyncio.wait(tails, timeout=_DRAIN)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    async def _process(
+        self, message: AbstractIncomingMessage, envelope: Envelope, previous: asyncio.Task[None] | None
+    ) -> None:
+        if previous is not None:
+            await asyncio.wait({previous})
+        forced = message.headers.get(FORCE) == self._consumer
+        noun, _, subject_id = envelope.subject.partition("/")
+        with ExitStack() as context:
+            context.enter_context(
+                logs.bound(consumer=self._consumer, event_id=envelope.id, event_type=envelope.event.type)
+            )
+            context.enter_context(logs.bound(**{f"{noun}_id": subject_id}))
+            try:
+                outcome = await self._handle(envelope, forced)
+            except Exception as error:
+                await self._bury(message, error)
+                return
+            if outcome is not None:
+                failpoints.hit("consumer.after_commit")
+                metrics.EVENTS_HANDLED.labels(self._consumer, outcome).inc()
+                metrics.EVENT_AGE.labels(self._consumer).observe(max(time.time() - envelope.time.timestamp(), 0))
+                await self._settle(message.ack())
+
+    async def _handle(self, envelope: Envelope, forced: bool) -> str | None:
+        """The outcome; None when closing came first; raises what should end as a dead letter."""
+        backoff = runtime.Backoff(_FIRST_DELAY, _MOST_DELAY)
+        attempt = 0
+        while not self._closing.is_set():
+            try:
+                async with self._slots:
+                    return await self._attempt(envelope, forced)
+            except Poison:
+                raise
+            except Exception as error:
+                metrics.HANDLER_FAILURES.labels(self._consumer, type(error).__name__).inc()
+                transient = is_transient(error, self._handler.transient)
+                attempt += not transient
+                if attempt >= ATTEMPTS:
+                    raise
+                delay = backoff.next()
+                log.warning(
+                    "event not handled, trying again",
+                    error=type(error).__name__,
+                    transient=transient,
+                    retry_in=delay,
+                    exc_info=None if transient else error,
+                )
+                await runtime.wait(self._closing, delay)
+        return None
+
+    async def _attempt(self, envelope: Envelope, forced: bool) -> str:
+        failpoints.hit("consumer.before_handle")
+        with (
+            telemetry.span(
+                f"handle {envelope.event.type}",
+                parent=envelope.traceparent,
+                kind=SpanKind.CONSUMER,
+                attributes={"messaging.message.id": str(envelope.id), "messaging.consumer": self._consumer},
+            ),
+            metrics.HANDLER_SECONDS.labels(self._consumer).time(),
+        ):
+            match self._handler:
+                case Transactional(handle):
+                    async with self._db.transaction() as session:
+                        fresh = await inbox.record(session, self._consumer, envelope.id)
+                        if not fresh and not forced:
+                            return "duplicate"
+                        await handle(session, envelope)
+                case External(call):
+                    async with self._db.read() as session:
+                        if not forced and await inbox.handled(session, self._consumer, envelope.id):
+                            return "duplicate"
+                    await call(envelope)
+                    async with self._db.transaction() as session:
+                        await inbox.record(session, self._consumer, envelope.id)
+        return "handled"
+
+    async def _bury(self, message: AbstractIncomingMessage, error: Exception) -> None:
+        metrics.EVENTS_HANDLED.labels(self._consumer, "dead").inc()
+        log.error(
+            "event moved to the dead letters",
+            consumer=self._consumer,
+            message_id=message.message_id,
+            error=type(error).__name__,
+            exc_info=error,
+        )
+        await self._settle(message.reject(requeue=False))
+
+    async def _settle(self, answer: Awaitable[object]) -> None:
+        try:
+            await answer
+        except runtime.LOST_CONNECTION as error:
+            # The broker delivers it again and the inbox recognises it.
+            log.warning("connection lost before the answer", error=type(error).__name__)
