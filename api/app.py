@@ -5,13 +5,24 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from api import errors
+from api import errors, middleware, openapi
 from api.container import AppContainer
-from api.routers import search
+from api.routers import admin_teachers, auth, health, me, pages, search
+from core import telemetry
 from core.settings import Settings
 
-ROUTERS: list[APIRouter] = [search.router]
+ROUTERS: list[APIRouter] = [
+    auth.router,
+    me.router,
+    admin_teachers.router,
+    search.router,
+]
 """Mounted under `/v1`."""
+
+_DESCRIPTION = """\
+Refusals are RFC 9457 problem documents: match on `code`. Lists are paged by an opaque `cursor`. Money is integer minor
+units with a lower-case currency. While a backing service is down, what needs it answers 503 with `Retry-After`.
+"""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -27,13 +38,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(
         title="Lyceum",
+        summary="Courses, orders, enrollments.",
+        description=_DESCRIPTION,
         version="1",
         lifespan=lifespan,
+        middleware=middleware.stack(settings.api),
         docs_url="/docs" if settings.api.docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.api.docs else None,
+        redirect_slashes=False,
     )
     errors.install(app)
+    openapi.install(app)
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
+    app.include_router(health.router)
+    app.include_router(pages.router)
+    telemetry.instrument_app(app, settings)
     return app

@@ -7,6 +7,8 @@ from redis.asyncio import Redis
 
 from core import cache
 from core.db import Database
+from core.health import Check
+from core.integrations.s3 import ObjectStorage, S3Storage
 from core.security.passwords import Passwords
 from core.security.throttle import Throttle
 from core.security.tokens import Tokens
@@ -25,7 +27,7 @@ class AppContainer:
     throttle: Throttle
     access: Access
     search: SearchClient
-    s3: Any = None
+    s3: ObjectStorage
     gateway: Any = None
 
     @classmethod
@@ -42,7 +44,21 @@ class AppContainer:
             throttle=Throttle(redis, settings.redis.prefix),
             access=Access(db, redis, settings.redis.prefix),
             search=SearchClient(settings.opensearch),
+            s3=S3Storage(settings.s3),
         )
+
+    def checks(self) -> dict[str, Check]:
+        """What `/readyz` looks at."""
+
+        async def cache_answers() -> None:
+            await self.redis.ping()
+
+        return {
+            "database": self.db.ping,
+            "cache": cache_answers,
+            "search": self.search.ping,
+            "object_storage": self.s3.ping,
+        }
 
     async def aclose(self) -> None:
         await self.search.close()

@@ -43,6 +43,8 @@ _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "Bod
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03"})
 """Serialization failure, deadlock, lock not available, canceled, shutting down, starting, too many connections."""
 
+_MESSAGES = {"string_pattern_mismatch": "Does not have the expected form"}
+
 _NETWORK_ERRNOS = frozenset(
     {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE}
 )
@@ -128,11 +130,11 @@ def outage(error: BaseException) -> str | None:
             gone = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
             return "process engine" if error.status in gone else None
         case TimeoutError() | ConnectionError() | socket.gaierror():
-            return "network"
+            return "backing service"
         case OSError():
             # Connecting to a name with several addresses ends in one OSError without an errno.
             several = error.errno is None and "Multiple exceptions" in str(error)
-            return "network" if several or error.errno in _NETWORK_ERRNOS else None
+            return "backing service" if several or error.errno in _NETWORK_ERRNOS else None
     return None
 
 
@@ -164,7 +166,12 @@ async def _on_invalid_request(request: Request, exc: Exception) -> ProblemRespon
     if any(error["type"] == "json_invalid" for error in found):
         return problem(request.scope, 400, "MalformedJSON", "The body is not valid JSON")
     fields = [
-        FieldError(".".join(str(part) for part in error["loc"][1:]), error["msg"], error["type"]) for error in found
+        FieldError(
+            ".".join(str(part) for part in error["loc"][1:]),
+            _MESSAGES.get(error["type"], error["msg"]),
+            error["type"],
+        )
+        for error in found
     ]
     return problem(
         request.scope, 422, "ValidationFailed", "The request is invalid", "See `errors`, field by field.", errors=fields

@@ -30,6 +30,8 @@ class Database:
             },
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        readers = self.engine.execution_options(postgresql_readonly=True)
+        self._readers = async_sessionmaker(readers, expire_on_commit=False)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
@@ -44,9 +46,8 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
-        """A session for reading; PostgreSQL refuses writes in it."""
-        async with self._sessions() as session:
-            await session.connection(execution_options={"postgresql_readonly": True})
+        """A session for reading; PostgreSQL refuses writes in it. It connects at its first statement."""
+        async with self._readers() as session:
             try:
                 yield session
             finally:

@@ -10,6 +10,12 @@ from domain.errors import Conflict, DomainError, FieldError, Forbidden, Invalid,
 
 PASSWORD_MIN = 8
 PASSWORD_MAX = 256
+NAME_MAX = 100
+EMAIL_MAX = 254
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+EMAIL_PATTERN = rf"^{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}$"
+"""ASCII addresses with a dotted domain; nothing that could end a header or hide a second address."""
 
 
 class Permission(StrEnum):
@@ -138,10 +144,6 @@ class WeakPassword(Invalid):
     title = "The password is too easy to guess"
 
 
-class AlreadyTeacher(Conflict):
-    title = "Already a teacher"
-
-
 class AlreadyDecided(Conflict):
     title = "The request was decided before"
 
@@ -149,6 +151,12 @@ class AlreadyDecided(Conflict):
 def normalize_email(email: str) -> str:
     """The form an address is stored and compared in: trimmed, lower case."""
     return email.strip().lower()
+
+
+def check_email(email: str) -> None:
+    """Raises `Invalid` unless it looks like an address."""
+    if len(email) > EMAIL_MAX or not re.fullmatch(EMAIL_PATTERN, email):
+        raise Invalid("This is no e-mail address.", errors=[FieldError("email", "not an e-mail address", "email")])
 
 
 def normalize_name(name: str) -> str:

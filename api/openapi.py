@@ -1,0 +1,66 @@
+"""The OpenAPI document: FastAPI's own, plus the refusals every operation may answer with."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.errors import Problem, ProblemField
+
+_REFUSALS = {
+    "400": "The request cannot be read, e.g. the body is not JSON",
+    "401": "No access token, or one that is not valid any more",
+    "403": "Signed in, but not allowed",
+    "404": "There is no such thing, or not for this user",
+    "409": "The current state does not allow it; `code` says why",
+    "413": "The body is too large",
+    "422": "A field is missing or wrong; `errors` names it",
+    "429": "Too many attempts; `Retry-After` says when to come back",
+    "503": "A backing service does not answer; `Retry-After` says when to come back",
+}
+_SIGNED_IN_ONLY = {"401", "403"}
+_WAIT = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}}
+
+
+def install(app: FastAPI) -> None:
+    """Replaces `app.openapi`; the document is made once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    reference = "#/components/schemas/{model}"
+    schemas["ProblemField"] = ProblemField.model_json_schema()
+    schemas["Problem"] = Problem.model_json_schema(ref_template=reference)
+    schemas["Problem"].pop("$defs")
+    components["responses"] = {f"Problem{status}": _response(status, text) for status, text in _REFUSALS.items()}
+    for path in document["paths"].values():
+        for operation in path.values():
+            _add_refusals(operation)
+    return document
+
+
+def _response(status: str, description: str) -> dict[str, Any]:
+    response: dict[str, Any] = {
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    return response | ({"headers": _WAIT} if status in ("429", "503") else {})
+
+
+def _add_refusals(operation: dict[str, Any]) -> None:
+    for status in _REFUSALS:
+        if "security" in operation or status not in _SIGNED_IN_ONLY:
+            operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}

@@ -1,0 +1,140 @@
+"""Accounts and sessions: register, verify the address, log in, refresh, log out."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+
+from api.container import AppContainer
+from api.deps import Container, Tx, public, requires
+from api.schemas.auth import EmailVerification, Login, Refresh, Register, Registered, TokenPair, VerifyEmail
+from core import clock
+from core.logs import get_logger
+from core.security.passwords import common_passwords
+from core.security.throttle import Limit
+from core.security.tokens import VERIFY_EMAIL
+from domain.identity import (
+    EmailNotVerified,
+    InvalidCredentials,
+    InvalidRefreshToken,
+    Permission,
+    Principal,
+    TooManyAttempts,
+    check_password,
+    normalize_email,
+    normalize_name,
+)
+from services import identity
+from services.identity import Credentials, OpenSession, Reuse
+
+router = APIRouter(prefix="/auth", tags=["auth"])
+
+_log = get_logger(__name__)
+
+_HOUR = 3600
+_MAILS = Limit("register-address", 5, _HOUR)
+_REGISTRATIONS = Limit("register-origin", 1000, _HOUR)
+_ORIGIN_FACTOR = 10
+"""An origin may fail this many times as often as one address from it: many people share one."""
+
+
+def _origin(request: Request) -> str:
+    return request.client.host if request.client else "unknown"
+
+
+@router.post("/register", status_code=201, dependencies=[public])
+async def register(body: Register, request: Request, container: Container) -> Registered:
+    """Opens an account and mails a link that verifies the address."""
+    email, name = normalize_email(body.email), normalize_name(body.name)
+    check_password(body.password, email=email, name=name, common=common_passwords())
+    for limit, key in ((_REGISTRATIONS, _origin(request)), (_MAILS, email)):
+        if not await container.throttle.hit(limit, key):
+            raise TooManyAttempts("Try again later.", retry_after=limit.window)
+    password_hash = await container.passwords.hash(body.password)
+    async with container.db.transaction() as session:
+        await identity.register(
+            session,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            now=clock.now(),
+            ttl=timedelta(seconds=container.settings.auth.verification_ttl),
+        )
+    return Registered(email=email)
+
+
+@router.post("/verify-email", dependencies=[public])
+async def verify_email(body: VerifyEmail, container: Container, session: Tx) -> EmailVerification:
+    """Takes the token of the mailed link."""
+    claims = container.tokens.read_email(VERIFY_EMAIL, body.token)
+    return EmailVerification(email=await identity.verify_email(session, claims, now=clock.now()))
+
+
+@router.post("/login", dependencies=[public])
+async def login(body: Login, request: Request, container: Container) -> TokenPair:
+    """Starts a session."""
+    auth, email, origin = container.settings.auth, normalize_email(body.email), _origin(request)
+    by_address = Limit("login-address", auth.login_attempts, auth.login_window)
+    by_origin = Limit("login-origin", auth.login_attempts * _ORIGIN_FACTOR, auth.login_window)
+    throttle = container.throttle
+    if not (await throttle.allows(by_origin, origin) and await throttle.hit(by_address, email, origin)):
+        raise TooManyAttempts("Too many failed attempts. Try again later.", retry_after=auth.login_window)
+    known = await _check_password(container, email, body.password)
+    if known is None:
+        await throttle.hit(by_origin, origin)
+        raise InvalidCredentials("The e-mail address or the password is wrong.")
+    await throttle.clear(by_address, email, origin)
+    if not known.verified:
+        raise EmailNotVerified("Open the link in the mail we sent, or register again for a new one.")
+    async with container.db.transaction() as session:
+        opened = await identity.open_session(
+            session, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
+        )
+    _log.info("signed_in", user_id=str(opened.user_id), session_id=str(opened.session_id))
+    return _pair(container, opened)
+
+
+async def _check_password(container: AppContainer, email: str, password: str) -> Credentials | None:
+    """The account, when it is active and the password is its own. Takes as long when it is not."""
+    async with container.db.read() as session:
+        known = await identity.credentials(session, email)
+    matches, rehashed = await container.passwords.verify(password, known.password_hash if known else None)
+    if known is None or not matches or not known.active:
+        return None
+    if rehashed is not None:
+        async with container.db.transaction() as session:
+            await identity.replace_hash(session, known.user_id, old=known.password_hash, new=rehashed)
+    return known
+
+
+@router.post("/refresh", dependencies=[public])
+async def refresh(body: Refresh, container: Container) -> TokenPair:
+    """Exchanges a refresh token for a new pair. Using one twice ends the session for both users of it."""
+    async with container.db.transaction() as session:
+        outcome = await identity.refresh(session, body.refresh_token, now=clock.now())
+    if isinstance(outcome, OpenSession):
+        return _pair(container, outcome)
+    if isinstance(outcome, Reuse):
+        await container.access.forget([outcome.session_id])
+        _log.warning("refresh_token_reused", session_id=str(outcome.session_id))
+    raise InvalidRefreshToken("Sign in again.")
+
+
+@router.post("/logout", status_code=204)
+async def logout(
+    response: Response, container: Container, principal: Annotated[Principal, requires(Permission.ACCOUNT_READ)]
+) -> None:
+    """Ends the session: its access token stops working at once, its refresh token too."""
+    async with container.db.transaction() as session:
+        await identity.end_session(session, principal.session_id, now=clock.now())
+    await container.access.forget([principal.session_id])
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    _log.info("signed_out", session_id=str(principal.session_id))
+
+
+def _pair(container: AppContainer, opened: OpenSession) -> TokenPair:
+    return TokenPair(
+        access_token=container.tokens.access(opened.user_id, opened.session_id),
+        refresh_token=opened.refresh_token,
+        expires_in=container.settings.auth.access_ttl,
+    )
