@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 
 from api import errors, middleware, openapi
 from api.container import AppContainer
-from api.routers import admin_teachers, auth, health, me, pages, search
+from api.routers import admin_teachers, auth, courses, health, lessons, me, modules, pages, search, uploads
 from core import telemetry
 from core.settings import Settings
 
@@ -16,6 +16,11 @@ ROUTERS: list[APIRouter] = [
     me.router,
     admin_teachers.router,
     search.router,
+    courses.router,
+    courses.my_router,
+    modules.router,
+    lessons.router,
+    uploads.router,
 ]
 """Mounted under `/v1`."""
 

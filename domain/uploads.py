@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 from urllib.parse import quote
+from uuid import UUID
 
 from domain.errors import Conflict, DomainError, FieldError, Invalid, Kind, NotFound
 
@@ -163,6 +164,11 @@ def is_plain_filename(filename: str) -> bool:
         and not filename.startswith(".")
         and not any(char in '/\\:*?"<>|' for char in filename)
     )
+
+
+def object_key(upload_id: UUID | str) -> str:
+    """Where an upload's bytes are stored: a name of ours, never the user's."""
+    return f"uploads/{upload_id}"
 
 
 def part_sizes(size: int) -> list[int]:

@@ -51,7 +51,7 @@ class Course(Identified, Timestamped, Base):
         CheckConstraint("(price_amount is null) = (price_currency is null)", name="price"),
         CheckConstraint("price_amount > 0", name="price_amount"),
         CheckConstraint("capacity > 0", name="capacity"),
-        CheckConstraint("status = 'draft' or (published_at is not null and category is not null)", name="published"),
+        CheckConstraint("status = 'draft' or published_at is not null", name="published"),
         Index("ix_courses_owner_id_id", "owner_id", "id"),
         Index("ix_courses_published", "id", postgresql_where=text("status = 'published'")),
     )

@@ -11,7 +11,7 @@ from models.base import Base, Identified, Timestamped
 
 
 class Upload(Identified, Timestamped, Base):
-    """One file of one user, stored under `object_key`. The row outlives the stored bytes, so none is lost track of."""
+    """One file of one user. The row is older than the stored bytes and outlives them, so none is lost track of."""
 
     __tablename__ = "uploads"
 
@@ -37,8 +37,3 @@ class Upload(Identified, Timestamped, Base):
         Index("ix_uploads_owner_id", "owner_id"),
         Index("ix_uploads_removable", "expires_at", postgresql_where=text("expires_at is not null")),
     )
-
-    @property
-    def object_key(self) -> str:
-        """Where the bytes are: a name of ours, never the user's."""
-        return f"uploads/{self.id}"

@@ -53,9 +53,7 @@ def _create_uploads() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_uploads"),
         sa.ForeignKeyConstraint(["owner_id"], ["users.id"], name="fk_uploads_owner_id"),
-        sa.CheckConstraint(
-            "status in ('pending', 'verifying', 'completed', 'rejected', 'deleting')", name="status"
-        ),
+        sa.CheckConstraint("status in ('pending', 'verifying', 'completed', 'rejected', 'deleting')", name="status"),
         sa.CheckConstraint("purpose in ('attachment', 'video')", name="purpose"),
         sa.CheckConstraint("size > 0", name="size"),
     )
@@ -94,9 +92,7 @@ def _create_courses() -> None:
         sa.CheckConstraint("(price_amount is null) = (price_currency is null)", name="price"),
         sa.CheckConstraint("price_amount > 0", name="price_amount"),
         sa.CheckConstraint("capacity > 0", name="capacity"),
-        sa.CheckConstraint(
-            "status = 'draft' or (published_at is not null and category is not null)", name="published"
-        ),
+        sa.CheckConstraint("status = 'draft' or published_at is not null", name="published"),
     )
     op.create_index("ix_courses_owner_id_id", "courses", ["owner_id", "id"])
     op.create_index("ix_courses_published", "courses", ["id"], postgresql_where=sa.text("status = 'published'"))

@@ -1,0 +1,152 @@
+"""Courses: authoring, publishing, and the outline anybody may read."""
+
+from typing import Annotated, cast
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Header, Response
+
+from api.deps import Container, ReadTx, Tx, optional_principal, public, requires
+from api.etags import etag, expected_version, is_current
+from api.pagination import Page, Paging, cut_page
+from api.schemas.courses import (
+    CourseCreate,
+    CourseOrderWrite,
+    CourseRead,
+    CourseUpdate,
+    ModuleRead,
+    ModuleWrite,
+    OutlineRead,
+    PriceRead,
+    TeacherRead,
+)
+from domain.courses import ModuleOrder
+from domain.identity import Permission, Principal
+from models.course import Course
+from services import course_reads, courses, uploads
+from services.courses import CourseChanges
+
+router = APIRouter(prefix="/courses", tags=["courses"])
+my_router = APIRouter(prefix="/me", tags=["courses"])
+
+Author = Annotated[Principal, requires(Permission.COURSE_AUTHOR)]
+Reader = Annotated[Principal | None, optional_principal]
+IfMatch = Annotated[str | None, Header(description="The ETag the change is made for.", max_length=64)]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag at hand.", max_length=64)]
+
+
+@router.post("", status_code=201)
+async def create_course(body: CourseCreate, response: Response, session: Tx, author: Author) -> CourseRead:
+    """Starts a draft."""
+    course = await courses.create(session, author, _changes(body))
+    response.headers["Location"] = f"/v1/courses/{course.id}"
+    return await _answer(response, session, author, course.id)
+
+
+@router.get("/{course_id}", dependencies=[public])
+async def read_course(course_id: UUID, response: Response, session: ReadTx, reader: Reader) -> CourseRead:
+    """A published course; drafts only for their teacher."""
+    return await _answer(response, session, reader, course_id)
+
+
+@router.patch("/{course_id}")
+async def update_course(
+    course_id: UUID,
+    body: CourseUpdate,
+    response: Response,
+    session: Tx,
+    author: Author,
+    if_match: IfMatch = None,
+) -> CourseRead:
+    """Changes what is given. A published course must stay complete."""
+    version = expected_version(if_match)
+    await courses.update_course(session, author, course_id, _changes(body), version=version)
+    return await _answer(response, session, author, course_id)
+
+
+@router.delete("/{course_id}", status_code=204)
+async def delete_course(
+    course_id: UUID, container: Container, session: Tx, author: Author, background: BackgroundTasks
+) -> None:
+    """Deletes a draft that never was published, with its files."""
+    released = await courses.remove(session, author, course_id)
+    background.add_task(uploads.purge, container.db, container.s3, released)
+
+
+@router.post("/{course_id}/modules", status_code=201)
+async def create_module(course_id: UUID, body: ModuleWrite, session: Tx, author: Author) -> ModuleRead:
+    """Adds a module at the end."""
+    return ModuleRead.model_validate(await courses.add_module(session, author, course_id, body.title))
+
+
+@router.put("/{course_id}/order")
+async def order_course(course_id: UUID, body: CourseOrderWrite, session: Tx, author: Author) -> OutlineRead:
+    """Puts all modules and lessons in order at once; lessons may change their module."""
+    order = [ModuleOrder(module.id, module.lessons) for module in body.modules]
+    await courses.reorder(session, author, course_id, order)
+    outline = await course_reads.outline(session, author, course_id)
+    return OutlineRead.model_validate_json(outline.json)
+
+
+@router.post("/{course_id}/publish")
+async def publish_course(course_id: UUID, response: Response, session: Tx, author: Author) -> CourseRead:
+    """Offers the course to students; refused with every reason while it is not complete."""
+    await courses.publish(session, author, course_id)
+    return await _answer(response, session, author, course_id)
+
+
+@router.post("/{course_id}/unpublish")
+async def unpublish_course(course_id: UUID, response: Response, session: Tx, author: Author) -> CourseRead:
+    """Takes the course off the catalogue. Its students keep their access."""
+    await courses.unpublish(session, author, course_id)
+    return await _answer(response, session, author, course_id)
+
+
+@router.get(
+    "/{course_id}/outline",
+    response_model=OutlineRead,
+    responses={304: {"description": "The outline at hand is current"}},
+    dependencies=[public],
+)
+async def read_outline(course_id: UUID, session: ReadTx, reader: Reader, if_none_match: IfNoneMatch = None) -> Response:
+    """Modules and lessons by title: of a published course for everybody."""
+    outline = await course_reads.outline(session, reader, course_id)
+    headers = {"ETag": etag(outline.version), "Cache-Control": "private, no-cache"}
+    if is_current(if_none_match, outline.version):
+        return Response(status_code=304, headers=headers)
+    # PostgreSQL built this text in the shape of OutlineRead; a test holds it to that.
+    return Response(outline.json, media_type="application/json", headers=headers)
+
+
+@my_router.get("/courses")
+async def my_courses(session: ReadTx, author: Author, paging: Paging) -> Page[CourseRead]:
+    """The courses I teach, newest first."""
+    after = paging.after(UUID)
+    rows = await course_reads.taught(session, author.user_id, before=after[0] if after else None, limit=paging.limit)
+    shown, cursor = cut_page(rows, paging.limit, lambda row: (row[0].id,))
+    return Page(items=[_read(course, teacher) for course, teacher in shown], next_cursor=cursor)
+
+
+def _changes(body: CourseUpdate) -> CourseChanges:
+    given = body.model_dump(exclude_unset=True, exclude={"price"})
+    if "price" in body.model_fields_set:
+        given["price_amount"] = body.price.amount if body.price else None
+        given["price_currency"] = body.price.currency if body.price else None
+    return cast(CourseChanges, given)
+
+
+async def _answer(response: Response, session: Tx, reader: Principal | None, course_id: UUID) -> CourseRead:
+    course, teacher = await course_reads.course(session, reader, course_id)
+    response.headers["ETag"] = etag(course.version)
+    return _read(course, teacher)
+
+
+def _read(course: Course, teacher: str) -> CourseRead:
+    has_price = course.price_amount is not None and course.price_currency is not None
+    fields = {name: getattr(course, name) for name in CourseRead.model_fields if name not in ("price", "teacher")}
+    return CourseRead(
+        **fields,
+        teacher=TeacherRead(id=course.owner_id, name=teacher),
+        price=PriceRead.model_validate({"amount": course.price_amount, "currency": course.price_currency})
+        if has_price
+        else None,
+    )

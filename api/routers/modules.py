@@ -1,0 +1,43 @@
+"""Modules of a course, and adding lessons to them."""
+
+from typing import cast
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Response
+
+from api.deps import Container, Tx
+from api.routers.courses import Author
+from api.routers.lessons import lesson_response
+from api.schemas.courses import ModuleRead, ModuleWrite
+from api.schemas.lessons import LessonCreate, LessonRead
+from services import courses, lessons, uploads
+from services.lessons import LessonChanges
+
+router = APIRouter(prefix="/modules", tags=["courses"])
+
+
+@router.post("/{module_id}/lessons", status_code=201, response_model=LessonRead)
+async def create_lesson(
+    module_id: UUID, body: LessonCreate, container: Container, session: Tx, author: Author
+) -> Response:
+    """Adds a lesson at the end of the module."""
+    changes = cast(LessonChanges, body.model_dump(exclude_unset=True))
+    lesson = await lessons.add(session, author, module_id, changes)
+    response = await lesson_response(session, container.s3, author, lesson.id, status=201)
+    response.headers["Location"] = f"/v1/lessons/{lesson.id}"
+    return response
+
+
+@router.patch("/{module_id}")
+async def update_module(module_id: UUID, body: ModuleWrite, session: Tx, author: Author) -> ModuleRead:
+    """Renames the module."""
+    return ModuleRead.model_validate(await courses.rename_module(session, author, module_id, body.title))
+
+
+@router.delete("/{module_id}", status_code=204)
+async def delete_module(
+    module_id: UUID, container: Container, session: Tx, author: Author, background: BackgroundTasks
+) -> None:
+    """Deletes the module with its lessons and their files. A published course must stay complete."""
+    released = await courses.remove_module(session, author, module_id)
+    background.add_task(uploads.purge, container.db, container.s3, released)
