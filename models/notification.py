@@ -13,8 +13,8 @@ from models.base import Base, Identified
 class Notification(Identified, Base):
     """One message to one person, made once per event.
 
-    `mail_claimed_at` is a lease: whoever set it is sending. `mail_sent_at` says that the mail server took the message.
-    Rows that are not `in_app` exist only as mail (a verification link).
+    `mail_due_at` is when a mail is (next) to be sent, null when there is none to send; whoever sends it moves it
+    ahead first, which keeps others off. Rows that are not `in_app` exist only as mail (a verification link).
     """
 
     __tablename__ = "notifications"
@@ -38,5 +38,8 @@ class Notification(Identified, Base):
     in_app: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     read_at: Mapped[datetime | None]
-    mail_claimed_at: Mapped[datetime | None]
+    mail_due_at: Mapped[datetime | None]
+    mail_attempts: Mapped[int] = mapped_column(server_default="0")
     mail_sent_at: Mapped[datetime | None]
+    mail_refused_at: Mapped[datetime | None]
+    """When the mail server said that it will never take it."""

@@ -36,9 +36,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("published_at is null"),
     )
     # Every row is written twice within milliseconds; the queue index stays short only when it is cleaned often.
-    op.execute(
-        "alter table outbox set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)"
-    )
+    op.execute("alter table outbox set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)")
     op.create_table(
         "inbox",
         sa.Column("consumer", sa.String(), nullable=False),
@@ -62,9 +60,7 @@ def upgrade() -> None:
         sa.Column("title", sa.String(), nullable=False),
         sa.Column("body", sa.String(), nullable=False),
         sa.Column("data", JSONB(), nullable=False),
-        sa.Column(
-            "in_app", sa.Boolean(), server_default=sa.text("true"), nullable=False
-        ),
+        sa.Column("in_app", sa.Boolean(), server_default=sa.text("true"), nullable=False),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -72,8 +68,10 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column("read_at", sa.DateTime(timezone=True)),
-        sa.Column("mail_claimed_at", sa.DateTime(timezone=True)),
+        sa.Column("mail_due_at", sa.DateTime(timezone=True)),
+        sa.Column("mail_attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("mail_sent_at", sa.DateTime(timezone=True)),
+        sa.Column("mail_refused_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_notifications"),
         sa.ForeignKeyConstraint(
             ["user_id"],
@@ -81,11 +79,15 @@ def upgrade() -> None:
             name="fk_notifications_user_id",
             ondelete="CASCADE",
         ),
-        sa.UniqueConstraint(
-            "event_id", "user_id", name="uq_notifications_event_id_user_id"
-        ),
+        sa.UniqueConstraint("event_id", "user_id", name="uq_notifications_event_id_user_id"),
     )
     op.create_index("ix_notifications_user_id_id", "notifications", ["user_id", "id"])
+    op.create_index(
+        "ix_notifications_mail_due_at",
+        "notifications",
+        ["mail_due_at"],
+        postgresql_where=sa.text("mail_due_at is not null"),
+    )
     op.create_index(
         "ix_notifications_unread",
         "notifications",
