@@ -1,0 +1,53 @@
+"""The HTTP application: Stripe's API, the payment page, the control plane."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from deploy.stripe_sandbox import (
+    balance,
+    catalog,
+    charges,
+    checkout,
+    control,
+    customers,
+    endpoints,
+    events,
+    intents,
+    page,
+    refunds,
+)
+from deploy.stripe_sandbox.api import Operation, unknown_route
+from deploy.stripe_sandbox.errors import StripeError
+from deploy.stripe_sandbox.registry import HANDLERS
+from deploy.stripe_sandbox.sandbox import Sandbox
+
+NOUNS = (balance, catalog, charges, checkout, customers, endpoints, events, intents, refunds)
+"""Importing them fills the registry."""
+
+
+def create_app(state: Path | str, public_url: str = "") -> FastAPI:
+    """The application over a state file (`:memory:` for none)."""
+    sandbox = Sandbox(state, public_url)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.create_task(sandbox.run())
+        yield
+        loop.cancel()
+        with suppress(asyncio.CancelledError):
+            await loop
+        await sandbox.close()
+
+    app = FastAPI(title="Stripe sandbox", docs_url="/_sandbox/docs", redoc_url=None, lifespan=lifespan)
+    app.state.sandbox = sandbox
+    app.exception_handler(StripeError)(control.stripe_error)
+    app.include_router(control.router)
+    app.include_router(page.router)
+    for (method, template), handler in HANDLERS.items():
+        app.add_route(template, Operation(sandbox, method, template, handler).__call__, methods=[method])
+    app.add_route("/v1/{rest:path}", unknown_route, methods=["GET", "POST", "DELETE"])
+    return app

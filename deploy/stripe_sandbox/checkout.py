@@ -1,0 +1,346 @@
+"""Checkout Sessions: what a customer is asked to pay for, for how long, and what came of it."""
+
+from typing import Any
+
+from deploy.stripe_sandbox import intents
+from deploy.stripe_sandbox.cards import lookup
+from deploy.stripe_sandbox.catalog import price_of_line
+from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
+from deploy.stripe_sandbox.errors import invalid, refused
+from deploy.stripe_sandbox.metadata import merged
+from deploy.stripe_sandbox.registry import api, job
+from deploy.stripe_sandbox.schema import JSON
+
+MIN_LIFE, MAX_LIFE = 30 * 60, 24 * 3600
+_SUPPORTED = {
+    "cancel_url",
+    "client_reference_id",
+    "customer",
+    "customer_creation",
+    "customer_email",
+    "currency",
+    "expand",
+    "expires_at",
+    "line_items",
+    "locale",
+    "metadata",
+    "mode",
+    "payment_intent_data",
+    "payment_method_types",
+    "submit_type",
+    "success_url",
+    "ui_mode",
+}
+_INTENT_DATA = {"description", "metadata", "receipt_email", "transfer_group", "capture_method"}
+
+
+def _check_supported(params: JSON) -> None:
+    for name in params:
+        if name not in _SUPPORTED:
+            raise invalid(f"The sandbox does not support {name} on Checkout Sessions.", param=name)
+    for name in params.get("payment_intent_data", {}):
+        if name not in _INTENT_DATA:
+            raise invalid(f"The sandbox does not support payment_intent_data[{name}].", param=name)
+    if params.get("mode", "payment") != "payment":
+        raise invalid("The sandbox supports mode=payment only.", param="mode")
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise invalid("The sandbox supports ui_mode=hosted_page only.", param="ui_mode")
+
+
+def _check(params: JSON) -> None:
+    for name in ("mode", "success_url", "line_items"):
+        if not params.get(name):
+            raise invalid(f"Missing required param: {name}.", code="parameter_missing", param=name)
+    if "customer" in params and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.", param="customer")
+    if len(params.get("client_reference_id", "")) > 200:
+        raise invalid("Invalid string: must be at most 200 characters", param="client_reference_id")
+    for name in ("success_url", "cancel_url"):
+        if not params.get(name, "https://").startswith(("http://", "https://")):
+            raise invalid("Not a valid URL", code="url_invalid", param=name)
+
+
+def _deadline(ctx: Context, params: JSON) -> int:
+    """Callers live in wall time, whatever the sandbox's clock says."""
+    wall = int(ctx.clock.wall())
+    expires_at: int = params.get("expires_at", wall + MAX_LIFE)
+    if expires_at < wall + MIN_LIFE - 1:
+        raise invalid(
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.", param="expires_at"
+        )
+    if expires_at > wall + MAX_LIFE + 1:
+        raise invalid(
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.", param="expires_at"
+        )
+    return expires_at
+
+
+def _line(ctx: Context, number: int, item: JSON) -> JSON:
+    where = f"line_items[{number}]"
+    for name in item:
+        if name not in ("price", "price_data", "quantity", "metadata"):
+            raise invalid(f"The sandbox does not support {where}[{name}].", param=f"{where}[{name}]")
+    if "quantity" not in item:
+        raise invalid(f"Missing required param: {where}[quantity].", code="parameter_missing", param=where)
+    if item["quantity"] < 1:
+        raise invalid("This value must be greater than or equal to 1.", param=f"{where}[quantity]")
+    price, description = price_of_line(ctx, where, item)
+    amount = price["unit_amount"] * item["quantity"]
+    return {
+        "id": new_id("li"),
+        "object": "item",
+        "adjustable_quantity": None,
+        "amount_discount": 0,
+        "amount_subtotal": amount,
+        "amount_tax": 0,
+        "amount_total": amount,
+        "currency": price["currency"],
+        "description": description,
+        "metadata": merged(None, item.get("metadata")),
+        "price": price,
+        "quantity": item["quantity"],
+    }
+
+
+@api("POST", "/v1/checkout/sessions")
+def create_session(ctx: Context, params: JSON) -> JSON:
+    _check_supported(params)
+    _check(params)
+    expires_at = _deadline(ctx, params)
+    if customer := params.get("customer"):
+        ctx.get("customer", customer, "customer")
+    lines = [_line(ctx, number, item) for number, item in enumerate(params["line_items"])]
+    currencies = {line["currency"] for line in lines}
+    if len(currencies) != 1:
+        raise invalid("All line items must use the same currency.", param="line_items")
+    total = sum(line["amount_total"] for line in lines)
+    currency = currencies.pop()
+    intents.check_amount(total, currency, "line_items")
+    session = _render(ctx, params, total, currency, expires_at)
+    merged(None, params.get("payment_intent_data", {}).get("metadata"))
+    extra = {
+        "line_items": lines,
+        "payment_intent_data": params.get("payment_intent_data", {}),
+        "base_url": ctx.base_url,
+    }
+    ctx.store.insert(ctx.account, session, extra)
+    ctx.schedule("expire_session", session["id"], expires_at - ctx.clock.wall())
+    return session
+
+
+def _render(ctx: Context, params: JSON, total: int, currency: str, expires_at: int) -> JSON:
+    session_id = new_id("cs_test", 58)
+    email = params.get("customer_email")
+    return {
+        "id": session_id,
+        "object": "checkout.session",
+        "adaptive_pricing": {"enabled": False},
+        "after_expiration": None,
+        "allow_promotion_codes": None,
+        "amount_subtotal": total,
+        "amount_total": total,
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "billing_address_collection": None,
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
+        "client_secret": None,
+        "collected_information": None,
+        "consent": None,
+        "consent_collection": None,
+        "created": ctx.now,
+        "currency": currency,
+        "currency_conversion": None,
+        "custom_fields": [],
+        "custom_text": {
+            "after_submit": None,
+            "shipping_address": None,
+            "submit": None,
+            "terms_of_service_acceptance": None,
+        },
+        "customer": params.get("customer"),
+        "customer_creation": None if "customer" in params else params.get("customer_creation", "if_required"),
+        "customer_details": _customer_details(email, None) if email else None,
+        "customer_email": email,
+        "discounts": [],
+        "expires_at": expires_at,
+        "invoice": None,
+        "invoice_creation": None,
+        "livemode": False,
+        "locale": params.get("locale"),
+        "metadata": merged(None, params.get("metadata")),
+        "mode": "payment",
+        "origin_context": None,
+        "payment_intent": None,
+        "payment_link": None,
+        "payment_method_collection": "if_required",
+        "payment_method_configuration_details": None,
+        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
+        "payment_method_types": ["card"],
+        "payment_status": "unpaid",
+        "permissions": None,
+        "phone_number_collection": {"enabled": False},
+        "recovered_from": None,
+        "saved_payment_method_options": None,
+        "setup_intent": None,
+        "shipping_address_collection": None,
+        "shipping_cost": None,
+        "shipping_options": [],
+        "status": "open",
+        "submit_type": params.get("submit_type"),
+        "subscription": None,
+        "success_url": params["success_url"],
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
+        "ui_mode": "hosted_page",
+        "url": f"{ctx.base_url}/c/pay/{session_id}",
+        "wallet_options": None,
+    }
+
+
+def _customer_details(email: str | None, name: str | None) -> JSON:
+    return {
+        "address": None,
+        "email": email,
+        "name": name,
+        "phone": None,
+        "tax_exempt": "none",
+        "tax_ids": None,
+    }
+
+
+def pay(
+    ctx: Context,
+    session: JSON,
+    number: str,
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    amount: int | None = None,
+    currency: str | None = None,
+    late: bool = False,
+) -> intents.Outcome:
+    """Try to pay a session with a card. `amount` and `currency` forge a payment of another sum; `late` pays an expired
+    session all the same."""
+    if session["status"] != "open" and not (late and session["status"] == "expired"):
+        raise refused(f"This Checkout Session is {session['status']} and cannot be paid.")
+    session["amount_total"] = amount if amount is not None else session["amount_total"]
+    session["currency"] = currency or session["currency"]
+    session["customer_details"] = _customer_details(email or session["customer_email"], name)
+    intent = _intent_of(ctx, session)
+    method = intents.attach_card(ctx, lookup(number), email=email or session["customer_email"], name=name)
+    outcome = intents.confirm(ctx, intent, method)
+    if outcome == "succeeded":
+        complete(ctx, session)
+    return outcome
+
+
+def _intent_of(ctx: Context, session: JSON) -> JSON:
+    """The session's payment intent: opened at the first attempt, and again when an expiry canceled it."""
+    intent = ctx.get("payment_intent", session["payment_intent"]) if session["payment_intent"] else None
+    if intent is None or intent["status"] == "canceled":
+        data = ctx.store.private(session["id"])["payment_intent_data"]
+        intent = intents.open_intent(
+            ctx,
+            session["amount_total"],
+            session["currency"],
+            customer=session["customer"],
+            metadata=data.get("metadata"),
+            description=data.get("description"),
+            receipt_email=data.get("receipt_email"),
+            transfer_group=data.get("transfer_group"),
+        )
+        session["payment_intent"] = intent["id"]
+    intent["amount"], intent["currency"] = session["amount_total"], session["currency"]
+    ctx.store.save(session)
+    return intent
+
+
+def authenticate(ctx: Context, session: JSON, *, passed: bool) -> tuple[intents.Outcome, str]:
+    """The customer comes back from 3-D Secure; answers the outcome and what to tell them."""
+    intent = ctx.get("payment_intent", session["payment_intent"] or "")
+    if session["status"] != "open" or intent["status"] != "requires_action":
+        raise refused("This Checkout Session is not waiting for authentication.")
+    if not passed:
+        return "declined", intents.fail_authentication(ctx, intent)
+    outcome = intents.confirm(ctx, intent, ctx.get("payment_method", intent["payment_method"]), authenticated=True)
+    if outcome == "succeeded":
+        complete(ctx, session)
+    return outcome, (intent["last_payment_error"] or {}).get("message", "")
+
+
+def complete(ctx: Context, session: JSON) -> None:
+    session |= {"status": "complete", "payment_status": "paid", "url": None}
+    ctx.store.save(session)
+    ctx.store.execute("delete from jobs where subject = ?", session["id"])
+    ctx.emit("checkout.session.completed", session)
+
+
+def expire(ctx: Context, session: JSON) -> None:
+    session |= {"status": "expired", "url": None}
+    ctx.store.save(session)
+    ctx.store.execute("delete from jobs where subject = ?", session["id"])
+    if session["payment_intent"]:
+        intents.cancel(ctx, ctx.get("payment_intent", session["payment_intent"]), "expired")
+    ctx.emit("checkout.session.expired", session)
+
+
+@job("expire_session")
+def expire_when_due(ctx: Context, subject: str) -> None:
+    session = ctx.get("checkout.session", subject)
+    if session["status"] == "open":
+        expire(ctx, session)
+
+
+@api("GET", "/v1/checkout/sessions")
+def list_sessions(ctx: Context, params: JSON) -> JSON:
+    filters: dict[str, Any] = {
+        "customer = ?": params.get("customer"),
+        "payment_intent = ?": params.get("payment_intent"),
+        "status = ?": params.get("status"),
+        "data ->> '$.customer_details.email' = ?": params.get("customer_details", {}).get("email"),
+    }
+    return ctx.page("checkout.session", "/v1/checkout/sessions", params, filters)
+
+
+@api("GET", "/v1/checkout/sessions/{session}")
+def retrieve_session(ctx: Context, params: JSON, session: str) -> JSON:
+    return ctx.get("checkout.session", session)
+
+
+@api("POST", "/v1/checkout/sessions/{session}")
+def update_session(ctx: Context, params: JSON, session: str) -> JSON:
+    found = ctx.get("checkout.session", session)
+    for name in params:
+        if name not in ("metadata", "expand"):
+            raise invalid(f"The sandbox does not support updating {name} of a Checkout Session.", param=name)
+    found["metadata"] = merged(found["metadata"], params.get("metadata"))
+    ctx.store.save(found)
+    return found
+
+
+@api("POST", "/v1/checkout/sessions/{session}/expire")
+def expire_session(ctx: Context, params: JSON, session: str) -> JSON:
+    found = ctx.get("checkout.session", session)
+    if found["status"] != "open":
+        raise refused(
+            f'Only Checkout Sessions with a status in ["open"] can be expired. '
+            f"This Checkout Session has a status of `{found['status']}`.",
+        )
+    expire(ctx, found)
+    return found
+
+
+@api("GET", "/v1/checkout/sessions/{session}/line_items")
+def list_line_items(ctx: Context, params: JSON, session: str) -> JSON:
+    ctx.get("checkout.session", session)
+    lines = ctx.store.private(session)["line_items"]
+    ids = [line["id"] for line in lines]
+    if (after := params.get("starting_after")) in ids:
+        lines = lines[ids.index(after) + 1 :]
+    if (before := params.get("ending_before")) in ids:
+        lines = lines[: ids.index(before)]
+    limit = params.get("limit", 10)
+    url = f"/v1/checkout/sessions/{session}/line_items"
+    return {"object": "list", "data": lines[:limit], "has_more": len(lines) > limit, "url": url}
+
+
+INCLUDABLE["checkout.session", "line_items"] = lambda ctx, session: list_line_items(ctx, {}, session["id"])

@@ -1,0 +1,278 @@
+"""Payment intents: one attempt after another to charge a card, until one succeeds."""
+
+import hashlib
+from typing import Any, Literal
+
+from deploy.stripe_sandbox import charges, money
+from deploy.stripe_sandbox.cards import METHODS, Card, Decline, lookup
+from deploy.stripe_sandbox.context import Context, new_id
+from deploy.stripe_sandbox.errors import StripeError, invalid, missing, refused
+from deploy.stripe_sandbox.metadata import merged
+from deploy.stripe_sandbox.registry import api
+from deploy.stripe_sandbox.schema import JSON
+
+Outcome = Literal["succeeded", "requires_action", "declined"]
+_OPEN = ("requires_payment_method", "requires_confirmation", "requires_action", "requires_capture")
+_SUPPORTED = {
+    "amount",
+    "currency",
+    "automatic_payment_methods",
+    "confirm",
+    "customer",
+    "description",
+    "error_on_requires_action",
+    "expand",
+    "metadata",
+    "off_session",
+    "payment_method",
+    "payment_method_types",
+    "receipt_email",
+    "return_url",
+    "transfer_group",
+    "cancellation_reason",
+}
+
+
+def open_intent(
+    ctx: Context,
+    amount: int,
+    currency: str,
+    *,
+    customer: str | None = None,
+    metadata: dict[str, str] | None = None,
+    description: str | None = None,
+    receipt_email: str | None = None,
+    transfer_group: str | None = None,
+) -> JSON:
+    intent_id = new_id("pi")
+    intent: JSON = {
+        "id": intent_id,
+        "object": "payment_intent",
+        "amount": amount,
+        "amount_capturable": 0,
+        "amount_details": {"tip": {}},
+        "amount_received": 0,
+        "application": None,
+        "application_fee_amount": None,
+        "automatic_payment_methods": None,
+        "canceled_at": None,
+        "cancellation_reason": None,
+        "capture_method": "automatic_async",
+        "client_secret": new_id(f"{intent_id}_secret"),
+        "confirmation_method": "automatic",
+        "created": ctx.now,
+        "currency": currency,
+        "customer": customer,
+        "description": description,
+        "last_payment_error": None,
+        "latest_charge": None,
+        "livemode": False,
+        "metadata": metadata or {},
+        "next_action": None,
+        "on_behalf_of": None,
+        "payment_method": None,
+        "payment_method_options": {},
+        "payment_method_types": ["card"],
+        "processing": None,
+        "receipt_email": receipt_email,
+        "review": None,
+        "setup_future_usage": None,
+        "shipping": None,
+        "source": None,
+        "statement_descriptor": None,
+        "statement_descriptor_suffix": None,
+        "status": "requires_payment_method",
+        "transfer_data": None,
+        "transfer_group": transfer_group,
+    }
+    ctx.store.insert(ctx.account, intent)
+    ctx.emit("payment_intent.created", intent)
+    return intent
+
+
+def attach_card(ctx: Context, card: Card, *, email: str | None = None, name: str | None = None) -> JSON:
+    """A payment method for a card; its number stays the sandbox's secret."""
+    method: JSON = {
+        "id": new_id("pm"),
+        "object": "payment_method",
+        "billing_details": charges.billing(email, name),
+        "card": {
+            "brand": card.brand,
+            "country": "US",
+            "exp_month": 12,
+            "exp_year": 2040,
+            "fingerprint": f"fp{hashlib.sha256(card.number.encode()).hexdigest()[:14]}",
+            "funding": "credit",
+            "last4": card.last4,
+        },
+        "created": ctx.now,
+        "customer": None,
+        "livemode": False,
+        "metadata": {},
+        "type": "card",
+    }
+    ctx.store.insert(ctx.account, method, {"card": card.number})
+    return method
+
+
+def confirm(ctx: Context, intent: JSON, method: JSON, *, authenticated: bool = False) -> Outcome:
+    """Try to charge the method. The intent is changed in place and saved, and events say how it went."""
+    card = lookup(ctx.store.private(method["id"])["card"])
+    intent["payment_method"] = method["id"]
+    if card.authenticate and not authenticated:
+        intent["status"] = "requires_action"
+        intent["next_action"] = {"type": "use_stripe_sdk", "use_stripe_sdk": {"type": "three_d_secure_redirect"}}
+        ctx.store.save(intent)
+        ctx.emit("payment_intent.requires_action", intent)
+        return "requires_action"
+    charge = charges.make(ctx, intent, method, card)
+    intent["latest_charge"], intent["next_action"] = charge["id"], None
+    if card.decline:
+        _fail(ctx, intent, method, _decline_error(card.decline, charge))
+        return "declined"
+    intent |= {"status": "succeeded", "amount_received": intent["amount"], "last_payment_error": None}
+    ctx.store.save(intent)
+    ctx.emit("payment_intent.succeeded", intent)
+    return "succeeded"
+
+
+def _decline_error(decline: Decline, charge: JSON) -> JSON:
+    body = {"charge": charge["id"], "code": decline.code, "message": decline.message, "type": "card_error"}
+    return body | ({"decline_code": decline.decline_code} if decline.decline_code else {})
+
+
+def _fail(ctx: Context, intent: JSON, method: JSON, error: JSON) -> None:
+    intent |= {
+        "status": "requires_payment_method",
+        "payment_method": None,
+        "next_action": None,
+        "last_payment_error": error | {"payment_method": method},
+    }
+    ctx.store.save(intent)
+    ctx.emit("payment_intent.payment_failed", intent)
+
+
+def fail_authentication(ctx: Context, intent: JSON) -> str:
+    """The customer did not pass 3-D Secure; answers what to tell them."""
+    message = (
+        "We are unable to authenticate your payment method. Please choose a different payment method and try again."
+    )
+    method = ctx.get("payment_method", intent["payment_method"])
+    error = {"code": "payment_intent_authentication_failure", "message": message, "type": "invalid_request_error"}
+    _fail(ctx, intent, method, error)
+    return message
+
+
+def cancel(ctx: Context, intent: JSON, reason: str | None) -> None:
+    intent |= {"status": "canceled", "canceled_at": ctx.now, "cancellation_reason": reason, "next_action": None}
+    ctx.store.save(intent)
+    ctx.emit("payment_intent.canceled", intent)
+
+
+def _check_supported(params: JSON) -> None:
+    for name in params:
+        if name not in _SUPPORTED:
+            raise invalid(f"The sandbox does not support {name} on payment intents.", param=name)
+
+
+def check_amount(amount: int, currency: str, param: str = "amount") -> None:
+    terms = money.currency(currency)
+    if amount < 1:
+        raise invalid("This value must be greater than or equal to 1.", code="parameter_invalid_integer", param=param)
+    if amount < terms.minimum:
+        least = money.display(terms.minimum, currency)
+        raise invalid(f"Amount must be at least {least} {currency}", code="amount_too_small", param=param)
+    if amount > 99_999_999:
+        raise invalid("Amount must be no more than 999,999.99", code="amount_too_large", param=param)
+
+
+def check_currency(code: str, param: str = "currency") -> str:
+    if len(code) != 3 or not code.isalpha():
+        raise invalid(f"Invalid currency: {code}.", param=param)
+    return code.lower()
+
+
+@api("POST", "/v1/payment_intents")
+def create_intent(ctx: Context, params: JSON) -> JSON:
+    _check_supported(params)
+    currency = check_currency(params["currency"])
+    check_amount(params["amount"], currency)
+    if customer := params.get("customer"):
+        ctx.get("customer", customer, "customer")
+    intent = open_intent(
+        ctx,
+        params["amount"],
+        currency,
+        customer=customer,
+        metadata=merged(None, params.get("metadata")),
+        description=params.get("description"),
+        receipt_email=params.get("receipt_email"),
+        transfer_group=params.get("transfer_group"),
+    )
+    if params.get("confirm"):
+        return confirm_intent(ctx, {"payment_method": params.get("payment_method")}, intent["id"])
+    return intent
+
+
+@api("GET", "/v1/payment_intents")
+def list_intents(ctx: Context, params: JSON) -> JSON:
+    return ctx.page("payment_intent", "/v1/payment_intents", params, {"customer = ?": params.get("customer")})
+
+
+@api("GET", "/v1/payment_intents/{intent}")
+def retrieve_intent(ctx: Context, params: JSON, intent: str) -> JSON:
+    return ctx.get("payment_intent", intent)
+
+
+@api("POST", "/v1/payment_intents/{intent}")
+def update_intent(ctx: Context, params: JSON, intent: str) -> JSON:
+    _check_supported(params)
+    found = ctx.get("payment_intent", intent)
+    settable: dict[str, Any] = {k: v for k, v in params.items() if k in ("description", "receipt_email")}
+    if "amount" in params:
+        if found["status"] not in _OPEN:
+            raise _unexpected_state(found, "amount could not be updated")
+        check_amount(params["amount"], found["currency"])
+        settable["amount"] = params["amount"]
+    if "metadata" in params:
+        settable["metadata"] = merged(found["metadata"], params["metadata"])
+    found |= settable
+    ctx.store.save(found)
+    return found
+
+
+@api("POST", "/v1/payment_intents/{intent}/confirm")
+def confirm_intent(ctx: Context, params: JSON, intent: str) -> JSON:
+    _check_supported({name: value for name, value in params.items() if value is not None})
+    found = ctx.get("payment_intent", intent)
+    if found["status"] not in ("requires_payment_method", "requires_confirmation"):
+        raise _unexpected_state(found, "confirm")
+    reference = params.get("payment_method")
+    if not reference:
+        raise refused(
+            "You cannot confirm this PaymentIntent because it's missing a payment method.",
+            code="payment_intent_unexpected_state",
+        )
+    method = attach_card(ctx, lookup(METHODS[reference])) if reference in METHODS else ctx.store.find(reference)
+    if method is None or method["object"] != "payment_method":
+        raise missing("PaymentMethod", reference, "payment_method")
+    if confirm(ctx, found, method) == "declined":
+        error = {name: value for name, value in found["last_payment_error"].items() if name != "type"}
+        raise StripeError(402, "card_error", error.pop("message"), commit=True, payment_intent=found, **error)
+    return found
+
+
+@api("POST", "/v1/payment_intents/{intent}/cancel")
+def cancel_intent(ctx: Context, params: JSON, intent: str) -> JSON:
+    found = ctx.get("payment_intent", intent)
+    if found["status"] not in _OPEN:
+        raise _unexpected_state(found, "cancel")
+    cancel(ctx, found, params.get("cancellation_reason"))
+    return found
+
+
+def _unexpected_state(intent: JSON, action: str) -> StripeError:
+    return refused(
+        f"You cannot {action} this PaymentIntent because it has a status of {intent['status']}.",
+        code="payment_intent_unexpected_state",
+    )
