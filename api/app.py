@@ -7,13 +7,26 @@ from fastapi import APIRouter, FastAPI
 
 from api import errors, middleware, openapi
 from api.container import AppContainer
-from api.routers import admin_teachers, auth, courses, health, lessons, me, modules, pages, search, uploads
+from api.routers import (
+    admin_teachers,
+    auth,
+    courses,
+    health,
+    lessons,
+    me,
+    modules,
+    notifications,
+    pages,
+    search,
+    uploads,
+)
 from core import telemetry
 from core.settings import Settings
 
 ROUTERS: list[APIRouter] = [
     auth.router,
     me.router,
+    notifications.router,
     admin_teachers.router,
     search.router,
     courses.router,
