@@ -1,0 +1,35 @@
+"""The process behind `lyceum up --detach`: the supervisor as a daemon. Prints its pid; takes only `--infra`."""
+
+import os
+import sys
+
+from deploy.local.commands import serve
+from deploy.local.ports import PortTaken
+from deploy.local.stack import Stack
+from deploy.local.supervisor import ServiceFailed
+from deploy.local.tools import ToolFailed
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0 when told to stop, 1 when the stack gave up (the reason goes to standard error)."""
+    _leave_the_parent()
+    try:
+        serve(Stack.open(), infra="--infra" in arguments, show=False)
+    except (PortTaken, ServiceFailed, ToolFailed) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _leave_the_parent() -> None:
+    """Goes on as a child in a session of its own; who started us gets its pid and need not wait."""
+    pid = os.fork()
+    if pid:
+        os.write(sys.stdout.fileno(), str(pid).encode())
+        os._exit(0)
+    os.setsid()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

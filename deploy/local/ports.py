@@ -1,0 +1,102 @@
+"""Which port each service listens on. `LYCEUM_PORTS__<NAME>` overrides a default."""
+
+import socket
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+DEFAULTS: Mapping[str, int] = {
+    "api": 8000,
+    "temporal": 7233,
+    "temporal_ui": 8233,
+    "codec_server": 8234,
+    "postgres": 54320,
+    "valkey": 56379,
+    "rabbitmq": 56720,
+    "rabbitmq_dist": 56721,
+    "epmd": 56722,
+    "s3": 58333,
+    "s3_grpc": 58334,
+    "s3_filer": 58888,
+    "s3_filer_grpc": 58889,
+    "s3_master": 59333,
+    "s3_master_grpc": 59334,
+    "s3_volume": 58080,
+    "s3_volume_grpc": 58081,
+    "opensearch": 59200,
+    "opensearch_transport": 59300,
+    "smtp": 51025,
+    "mail": 8025,
+    "stripe": 8420,
+    "metrics_worker": 9101,
+    "metrics_relay": 9102,
+    "metrics_consume_search": 9103,
+    "metrics_consume_notifications": 9104,
+    "metrics_consume_processes": 9105,
+    "metrics_codec_server": 9106,
+}
+
+# Below the range the kernel takes outgoing connections' ports from, so that nothing else wanders in.
+_FREE_FROM, _FREE_TO = 20_000, 32_000
+
+
+class PortTaken(Exception):
+    """A port the stack needs is in use; the message names the port, its owner where known, and the setting."""
+
+
+def setting(name: str) -> str:
+    """The environment variable that moves port `name`."""
+    return f"LYCEUM_PORTS__{name.upper()}"
+
+
+def configured(environ: Mapping[str, str]) -> dict[str, int]:
+    """Every port by name. Raises ValueError on a value that is no port."""
+    ports = {}
+    for name, default in DEFAULTS.items():
+        value = environ.get(setting(name), "")
+        if value and not (value.isdigit() and 0 < int(value) < 65_536):
+            raise ValueError(f"{setting(name)}={value!r} is not a port number")
+        ports[name] = int(value or default)
+    return ports
+
+
+def free_block(start: int = _FREE_FROM) -> dict[str, str]:
+    """Settings that move every port into one block nobody listens in, for a stack beside another one."""
+    size = len(DEFAULTS)
+    for base in range(start, _FREE_TO, size):
+        if all(is_free(port) for port in range(base, base + size)):
+            return {setting(name): str(base + offset) for offset, name in enumerate(DEFAULTS)}
+    raise PortTaken(f"no {size} free ports in a row between {start} and {_FREE_TO}")
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on loopback `port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def check(ports: Mapping[str, int], names: Iterable[str]) -> None:
+    """Raises PortTaken for the first of `names` whose port is in use or given twice."""
+    seen: dict[int, str] = {}
+    for name in names:
+        port = ports[name]
+        if port in seen:
+            raise PortTaken(f"port {port} is given to both {seen[port]} and {name}; change {setting(name)}")
+        seen[port] = name
+        if not is_free(port):
+            raise PortTaken(f"port {port} for {name} is taken{_owner(port)}; set {setting(name)} to another one")
+
+
+def _owner(port: int) -> str:
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except psutil.Error:
+        return ""
+    return ""

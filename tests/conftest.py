@@ -1,0 +1,62 @@
+"""Fixtures every test may use.
+
+`stack`     real servers (PostgreSQL, Valkey, RabbitMQ, Temporal, S3, OpenSearch, mail catcher, Stripe sandbox) below
+            `.lyceum/test`, on ports of their own; started by the first test that asks, reused while they are up.
+`settings`  a `Settings` for this pytest process: a fresh, migrated database and prefixes nobody else uses.
+`db`        a `core.db.Database` on it, as the application's role.
+`mailbox`   what the mail catcher got.
+
+The servers are stopped when the session that started them ends. `LYCEUM_TEST_KEEP_STACK=1` leaves them running for the
+next session; `python -m tests.support.stack up|down|status` does it by hand. Tests share the servers and never a
+database, queue, index or bucket. Nothing may connect beyond loopback.
+"""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+os.environ["LYCEUM_ENV_FILE"] = os.devnull  # a developer's own stack must not leak into a test
+os.environ["LYCEUM_ENVIRONMENT"] = "test"
+
+from core.db import Database
+from core.settings import Settings
+from deploy.local.stack import Stack
+from tests.support import isolation, loopback
+from tests.support import stack as servers
+from tests.support.mail import Mailbox
+
+loopback.forbid_the_rest()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The controller stops what any worker of its session started."""
+    if not hasattr(session.config, "workerinput"):
+        servers.release(os.getpid())
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest) -> Stack:
+    """Running servers."""
+    controller = os.getppid() if hasattr(request.config, "workerinput") else os.getpid()
+    return servers.acquire(controller)
+
+
+@pytest.fixture(scope="session")
+async def settings(stack: Stack) -> AsyncIterator[Settings]:
+    """This session's own corner of the servers; dropped afterwards."""
+    async with isolation.corner(stack) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="session")
+async def db(settings: Settings) -> AsyncIterator[Database]:
+    database = Database(settings.database, application_name="tests")
+    yield database
+    await database.dispose()
+
+
+@pytest.fixture
+def mailbox(stack: Stack) -> Iterator[Mailbox]:
+    with Mailbox(f"http://127.0.0.1:{servers.port(stack, 'mail')}") as box:
+        yield box

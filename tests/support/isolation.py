@@ -1,0 +1,78 @@
+"""A corner of the shared servers that belongs to one pytest process: database, queues, keys, indexes, bucket."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from core.settings import Settings
+from deploy.local.stack import Stack
+from models.migrations.runner import upgrade
+from tests.support import stack as servers
+
+
+def _in_database(url: str, database: str) -> SecretStr:
+    return SecretStr(make_url(url).set(database=database).render_as_string(hide_password=False))
+
+
+async def _execute(url: str, statement: str) -> None:
+    engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
+
+
+def _settings(stack: Stack, name: str) -> Settings:
+    base = Settings(_env_file=stack.env_file)
+    database = base.database.model_copy(
+        update={
+            "url": _in_database(base.database.url.get_secret_value(), name),
+            "owner_url": _in_database(base.database.owner_url.get_secret_value(), name),
+        }
+    )
+    return base.model_copy(
+        update={
+            "environment": "test",
+            "database": database,
+            "redis": base.redis.model_copy(update={"prefix": name}),
+            "rabbitmq": base.rabbitmq.model_copy(update={"prefix": name}),
+            "temporal": base.temporal.model_copy(update={"task_queue_prefix": name}),
+            "s3": base.s3.model_copy(update={"bucket": name.replace("_", "-")}),
+            "opensearch": base.opensearch.model_copy(update={"index_prefix": name}),
+        }
+    )
+
+
+@asynccontextmanager
+async def corner(stack: Stack) -> AsyncIterator[Settings]:
+    """Settings with a new, migrated database and unique prefixes. The database is dropped at the end."""
+    name = f"t_{secrets.token_hex(5)}"
+    owner = servers.values(stack)["LYCEUM_DATABASE__OWNER_URL"]
+    await _execute(owner, f"create database {name}")
+    try:
+        settings = _settings(stack, name)
+        await upgrade(settings.database.owner_url.get_secret_value())
+        yield settings
+    finally:
+        await _execute(owner, f"drop database {name} with (force)")
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """`settings` as environment variables, for a process of ours that a test starts."""
+    flat = {}
+    for section, value in settings:
+        if hasattr(value, "__pydantic_fields__"):
+            for field, content in value:
+                flat[f"LYCEUM_{section}__{field}".upper()] = _plain(content)
+        else:
+            flat[f"LYCEUM_{section}".upper()] = _plain(value)
+    return flat
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
