@@ -1,4 +1,4 @@
-"""`lyceum up`, `down`, `status` and `reset`."""
+"""`lyceum up`, `down`, `status`, `reset` and `demo`."""
 
 import asyncio
 import contextlib
@@ -175,11 +175,14 @@ def status(*, json: bool = False) -> None:
 
 
 def demo(*, exit: bool = False) -> None:
-    """Starts the stack when it is down and tells the story; stays in the foreground unless `exit`."""
-    from deploy.demo import story  # type: ignore[attr-defined,unused-ignore]
+    """Starts the stack when it is down and tells the story; the stack stays up unless `exit`."""
+    from deploy.demo import story
 
     stack = Stack.open()
     state = StackState.read(stack.state_file)
     if not (state and state.is_running() and state.ready):
         up(detach=True)
-    sys.exit(story.run(exit=exit))
+    outcome = story.run(stack)
+    if exit:
+        stop(stack)
+    sys.exit(outcome)
