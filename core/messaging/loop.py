@@ -19,7 +19,9 @@ from core.settings import RabbitMQSettings
 from domain.errors import ServiceUnavailable
 
 FORCE = "lyceum-force"
-"""AMQP header: the consumer it names handles the event even if it has before."""
+"""AMQP header: the consumer it names (or `EVERYONE`) handles the event even if it has before."""
+
+EVERYONE = "*"
 
 ATTEMPTS = 5
 """How often an error that is not transient is tried."""
@@ -84,7 +86,7 @@ class ConsumerLoop:
             channel = await connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=self._settings.prefetch)
             queue = await topology.declare(channel, self._settings, self._subscription)
-            lanes = Lanes(self._subscription.name, self._handler, self._db)
+            lanes = Lanes(self._subscription, self._handler, self._db)
             broken = asyncio.Event()
             channel.close_callbacks.add(lambda *_: broken.set())
             stopping = asyncio.create_task(runtime.when(stop, broken.set))
@@ -112,8 +114,9 @@ class ConsumerLoop:
 class Lanes:
     """The deliveries of one channel. Each subject is a lane in which one event is handled after the other."""
 
-    def __init__(self, consumer: str, handler: Handler, db: Database) -> None:
-        self._consumer = consumer
+    def __init__(self, subscription: topology.Subscription, handler: Handler, db: Database) -> None:
+        self._consumer = subscription.name
+        self._events = subscription.events
         self._handler = handler
         self._db = db
         self._tails: dict[str, asyncio.Task[None]] = {}
@@ -154,7 +157,7 @@ class Lanes:
     ) -> None:
         if previous is not None:
             await asyncio.wait({previous})
-        forced = message.headers.get(FORCE) == self._consumer
+        forced = message.headers.get(FORCE) in (self._consumer, EVERYONE)
         noun, _, subject_id = envelope.subject.partition("/")
         with ExitStack() as context:
             context.enter_context(
@@ -174,6 +177,8 @@ class Lanes:
 
     async def _handle(self, envelope: Envelope, forced: bool) -> str | None:
         """The outcome; None when closing came first; raises what should end as a dead letter."""
+        if not isinstance(envelope.event, self._events):
+            return "ignored"  # a binding of an earlier release
         backoff = runtime.Backoff(_FIRST_DELAY, _MOST_DELAY)
         attempt = 0
         while not self._closing.is_set():

@@ -53,6 +53,7 @@ SUBSCRIPTIONS: dict[str, Subscription] = {
             "workflows.starter",
             (
                 events.OrderPlaced,
+                events.PaymentUnapplied,
                 events.EnrollmentGranted,
                 events.EnrollmentWithdrawn,
                 events.EnrollmentRevoked,
