@@ -160,8 +160,14 @@ def check_email(email: str) -> None:
 
 
 def normalize_name(name: str) -> str:
-    """One line, without control characters or doubled spaces (it ends up in mail headers and logs)."""
-    return re.sub(r"\s+", " ", "".join(ch if ch.isprintable() else " " for ch in name)).strip()
+    """One line, without control characters or doubled spaces (it ends up in mail headers and logs).
+
+    Raises `Invalid` when nothing is left.
+    """
+    visible = re.sub(r"\s+", " ", "".join(ch if ch.isprintable() else " " for ch in name)).strip()
+    if not visible:
+        raise Invalid("A name is needed.", errors=[FieldError("name", "A name is needed.", "empty")])
+    return visible
 
 
 def check_password(password: str, *, email: str, name: str, common: Container[str]) -> None:

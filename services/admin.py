@@ -42,8 +42,8 @@ async def ensure_admin(session: AsyncSession, *, email: str, name: str, password
 
 def create(email: str, name: str, password: str) -> None:
     """`lyceum admin create`: exits with status 1 and the reason when address or password will not do."""
-    email, name = normalize_email(email), normalize_name(name)
     try:
+        email, name = normalize_email(email), normalize_name(name)
         check_email(email)
         check_password(password, email=email, name=name, common=common_passwords())
     except DomainError as error:

@@ -83,12 +83,14 @@ async def test_requests_to_teach_are_paged(settings: Settings, make_account: Mak
         accounts = [await make_account() for _ in range(3)]
         for account in accounts:
             await client.post("/v1/me/teacher", headers=account.headers)
-        seen, cursor = [], ""
-        while cursor is not None:
-            page = (await client.get(f"/v1/admin/teacher-requests?limit=2{cursor}", headers=admin)).json()
+        seen: list[str] = []
+        path: str | None = "/v1/admin/teacher-requests?limit=2"
+        while path is not None:
+            page = (await client.get(path, headers=admin)).json()
             assert len(page["items"]) <= 2
             seen += [item["user_id"] for item in page["items"]]
-            cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
+            cursor = page["next_cursor"]
+            path = f"/v1/admin/teacher-requests?limit=2&cursor={cursor}" if cursor else None
     assert seen[-3:] == [str(account.user_id) for account in accounts]
     assert len(seen) == len(set(seen))
 
