@@ -1,0 +1,69 @@
+"""Databases of their own for the ledger's tests: its rows cannot be removed again, and its checks read all of them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from pydantic import SecretStr
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from core.db import Database
+from core.settings import DatabaseSettings
+from models.migrations import runner
+
+CREATORS = tuple(UUID(int=number) for number in range(1, 5))
+
+
+@dataclass(frozen=True)
+class Books:
+    """One migrated database with a few creators in it. `name` is unique on the server."""
+
+    settings: DatabaseSettings
+    name: str
+
+    def _url(self, secret: SecretStr) -> str:
+        return make_url(secret.get_secret_value()).set(database=self.name).render_as_string(hide_password=False)
+
+    @property
+    def owner_url(self) -> str:
+        return self._url(self.settings.owner_url)
+
+    @asynccontextmanager
+    async def connected(self, *, as_owner: bool = False, pool_size: int = 5) -> AsyncIterator[Database]:
+        """A pool on this database as the application's role, or as the owner of the schema."""
+        url = self.owner_url if as_owner else self._url(self.settings.url)
+        settings = self.settings.model_copy(update={"url": SecretStr(url), "pool_size": pool_size})
+        database = Database(settings, application_name="tests")
+        try:
+            yield database
+        finally:
+            await database.dispose()
+
+
+async def _as_owner(settings: DatabaseSettings, statement: str) -> None:
+    engine = create_async_engine(settings.owner_url.get_secret_value(), isolation_level="AUTOCOMMIT")
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text(statement))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def database_of_its_own(settings: DatabaseSettings, template: Books | None = None) -> AsyncIterator[Books]:
+    """A new database, migrated or copied from `template`, dropped at the end. Nobody may be connected to a template."""
+    books = Books(settings, f"{template.name if template else 'books'}_{uuid4().hex[:12]}")
+    await _as_owner(settings, f"create database {books.name}" + (f" template {template.name}" if template else ""))
+    try:
+        if template is None:
+            await runner.upgrade(books.owner_url)
+            async with books.connected(as_owner=True) as database, database.transaction() as session:
+                await session.execute(
+                    text("insert into users (id, email, name, password_hash) values (:id, :email, :email, '')"),
+                    [{"id": creator, "email": f"{creator}@example.org"} for creator in CREATORS],
+                )
+        yield books
+    finally:
+        await _as_owner(settings, f"drop database {books.name} with (force)")
