@@ -92,7 +92,7 @@ def _timeline(timeline: Timeline) -> Table:
     table.add_column(no_wrap=True, style="magenta")
     table.add_column(ratio=1)
     for entry in timeline.entries:
-        sentence = Text(str(entry["sentence"]))
+        sentence = Text(str(entry["message"]))
         if entry.get("next_step"):
             sentence.append(f"\nnext: {entry['next_step']}", style="dim")
             if entry.get("next_at"):
