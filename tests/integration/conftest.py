@@ -3,9 +3,18 @@
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 
 from core.settings import Settings
 from tests.support.messaging import own_queues
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Log lines go to the standard library, where pytest collects them, without rendered tracebacks."""
+    structlog.configure(
+        processors=[structlog.stdlib.render_to_log_kwargs], logger_factory=structlog.stdlib.LoggerFactory()
+    )
 
 
 @pytest.fixture
