@@ -1,5 +1,6 @@
 """The application: lifespan, middleware, error handlers, and every router under `/v1`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,18 +9,23 @@ from fastapi import APIRouter, FastAPI
 from api import errors, middleware, openapi
 from api.container import AppContainer
 from api.routers import (
+    admin_processes,
     admin_teachers,
     auth,
     courses,
+    enrollments,
     health,
     lessons,
     me,
     modules,
     notifications,
+    orders,
     pages,
     search,
+    stripe_webhooks,
     uploads,
 )
+from api.sweeper import sweep_forever
 from core import telemetry
 from core.settings import Settings
 
@@ -34,6 +40,9 @@ ROUTERS: list[APIRouter] = [
     modules.router,
     lessons.router,
     uploads.router,
+    orders.router,
+    enrollments.router,
+    admin_processes.router,
 ]
 """Mounted under `/v1`."""
 
@@ -49,9 +58,11 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.container = AppContainer.build(settings)
+        sweeper = asyncio.create_task(sweep_forever(app.state.container))
         try:
             yield
         finally:
+            sweeper.cancel()
             await app.state.container.aclose()
 
     app = FastAPI(
@@ -72,5 +83,6 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router, prefix="/v1")
     app.include_router(health.router)
     app.include_router(pages.router)
+    app.include_router(stripe_webhooks.router)
     telemetry.instrument_app(app, settings)
     return app

@@ -1,7 +1,6 @@
 """What one API process holds: settings and clients, each connecting on first use so that none stops the start."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from redis.asyncio import Redis
 
@@ -15,6 +14,7 @@ from core.security.tokens import Tokens
 from core.settings import Settings
 from search.client import SearchClient
 from services.access import Access
+from workflows.gateway import ProcessGateway
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class AppContainer:
     access: Access
     search: SearchClient
     s3: ObjectStorage
-    gateway: Any = None
+    gateway: ProcessGateway
 
     @classmethod
     def build(cls, settings: Settings) -> "AppContainer":
@@ -45,6 +45,7 @@ class AppContainer:
             access=Access(db, redis, settings.redis.prefix),
             search=SearchClient(settings.opensearch),
             s3=S3Storage(settings.s3),
+            gateway=ProcessGateway(settings),
         )
 
     def checks(self) -> dict[str, Check]:
@@ -58,6 +59,7 @@ class AppContainer:
             "cache": cache_answers,
             "search": self.search.ping,
             "object_storage": self.s3.ping,
+            "temporal": self.gateway.ping,
         }
 
     async def aclose(self) -> None:

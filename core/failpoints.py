@@ -1,7 +1,7 @@
-"""Places where a test may kill or delay this process. Without `LYCEUM_FAILPOINTS` (refused in production) they do nothing.
+"""Places where a test may kill this process. Without `LYCEUM_FAILPOINTS` (refused in production) they do nothing.
 
-A failpoint is armed by a file of its name in that directory. `kill` in it ends the process with SIGKILL, once: the
-file is claimed by renaming it, so a restarted process passes.
+A failpoint is armed by a file of its name in that directory. It ends the process with SIGKILL, once: the file is
+claimed by renaming it, so a restarted process passes.
 """
 
 import os

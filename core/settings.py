@@ -123,8 +123,6 @@ class PlatformSettings(BaseModel):
 
     platform_bps: int = Field(default=3000, ge=0, le=10_000)
     checkout_ttl: int = Field(default=1800, ge=1800, le=86_400)
-    checkout_grace: int = 900
-    settle_poll: int = 3600
     hold_days: int = Field(default=30, ge=0)
     """How long after payment a creator's earnings stay back; never shorter than the refund window."""
     teacher_review: bool = False

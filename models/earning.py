@@ -12,13 +12,12 @@ from models.base import Base, Identified, MinorUnits
 class Earning(Identified, Base):
     """One recipient's share of one line, in minor units; what is left of it is `share - taken`.
 
-    A creator's share becomes available at `release_at`. `order_line_id` is a plain column here: the table it points
-    to is made by a later migration, which adds the foreign key.
+    A creator's share becomes available at `release_at`.
     """
 
     __tablename__ = "earnings"
 
-    order_line_id: Mapped[UUID]
+    order_line_id: Mapped[UUID] = mapped_column(ForeignKey("order_lines.id"))
     recipient_kind: Mapped[str]
     creator_id: Mapped[UUID | None] = mapped_column(ForeignKey("users.id"))
     currency: Mapped[str] = mapped_column(CHAR(3), ForeignKey("currencies.code"))

@@ -24,12 +24,10 @@ class Order(Identified, Timestamped, Base):
     basket: Mapped[str]
     """The sorted course ids: two clicks on the same basket meet the same open order."""
     idempotency_key: Mapped[str]
-    request_hash: Mapped[str]
     checkout_n: Mapped[int] = mapped_column(server_default="1")
     """The number of the Checkout Session; part of its idempotency key at Stripe."""
-    checkout_session: Mapped[str | None]
-    checkout_url: Mapped[str | None]
-    checkout_expires_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    """When the current Checkout Session ends."""
     closed_reason: Mapped[str | None]
     """Why an order ended without being paid."""
     paid_at: Mapped[datetime | None]
@@ -54,7 +52,6 @@ class Order(Identified, Timestamped, Base):
             postgresql_where=text("status in ('pending', 'paying')"),
         ),
         Index("ix_orders_student_id_created_at", "student_id", "created_at"),
-        Index("ix_orders_checkout_session", "checkout_session"),
     )
 
 
@@ -79,6 +76,20 @@ class OrderLine(Identified, Base):
         CheckConstraint("platform_bps between 0 and 10000", name="platform_bps"),
         UniqueConstraint("order_id", "course_id"),
     )
+
+
+class CheckoutSession(Base):
+    """A Checkout Session at Stripe for an order, the `n`-th. Its row is written after Stripe answered."""
+
+    __tablename__ = "checkout_sessions"
+
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    stripe_session: Mapped[str] = mapped_column(unique=True)
+    url: Mapped[str]
+    expires_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+    """When Stripe was seen to have completed or expired it."""
 
 
 class SeatHold(Base):

@@ -26,8 +26,11 @@ class Payment(Identified, Timestamped, Base):
     unapplied_amount: Mapped[MinorUnits] = mapped_column(server_default="0")
     unapplied_reason: Mapped[str | None]
     stripe_balance_txn: Mapped[str | None] = mapped_column(unique=True)
+    settled_currency: Mapped[str | None] = mapped_column(CHAR(3))
+    settled_amount: Mapped[MinorUnits | None]
     fee: Mapped[MinorUnits | None]
     net: Mapped[MinorUnits | None]
+    """The balance transaction, in `settled_currency`: `net = settled_amount - fee`."""
     available_on: Mapped[datetime | None]
     booked_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]

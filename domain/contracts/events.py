@@ -4,7 +4,7 @@ An event's fields are the `data` of its CloudEvents envelope. They hold ids and 
 field added later has a default; a registered type never changes its meaning, it gets a new version.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
@@ -20,7 +20,7 @@ class Event(BaseModel):
     """`<noun>.<past_tense>.v1`; also the routing key."""
     subject_field: ClassVar[str]
 
-    def __init_subclass__(cls, *, type: str | None = None, subject: str | None = None, **kwargs: object) -> None:
+    def __init_subclass__(cls, *, type: str | None = None, subject: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if type is not None and subject is not None:
             cls.type, cls.subject_field = type, subject
@@ -105,6 +105,7 @@ class OrderCanceled(_OrderEvent, type="order.canceled.v1", subject="order_id"):
 
 class _PaymentEvent(Event):
     payment_id: UUID
+    refund_id: UUID
     order_id: UUID
     student_id: UUID
     reason: str
@@ -136,9 +137,3 @@ class EnrollmentWithdrawn(_EnrollmentEvent, type="enrollment.withdrawn.v1", subj
 
 class EnrollmentRevoked(_EnrollmentEvent, type="enrollment.revoked.v1", subject="enrollment_id"):
     """The last grant of access ended."""
-
-
-class StripeEventReceived(Event, type="stripe_event.received.v1", subject="stripe_event_id"):
-    """A verified webhook was stored; the process it concerns is poked and re-reads Stripe."""
-
-    stripe_event_id: str

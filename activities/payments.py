@@ -1,0 +1,108 @@
+"""What the Order process asks of Stripe. Each call has a key made of the order and a number stored before the call."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import select
+from temporalio import activity
+
+from core import failpoints
+from core.db import Database
+from core.integrations.stripe import CheckoutSession, CheckoutState, StripeGateway, StripeRefused, StripeTransient
+from core.settings import Settings
+from domain.contracts.processes import CheckoutCreated, CheckoutOpened, PaymentsSeen, Subject
+from domain.orders import OPEN, CheckoutRefused
+from models.identity import User
+from models.order import Order, OrderLine
+from services import orders, payments
+
+_SHORTEST = timedelta(minutes=30)
+"""Stripe opens no Checkout Session that ends sooner."""
+
+
+class PaymentActivities:
+    def __init__(self, db: Database, stripe: StripeGateway, settings: Settings) -> None:
+        self._db, self._stripe, self._settings = db, stripe, settings
+
+    @activity.defn(name="payments.open_checkout")
+    async def open_checkout(self, subject: Subject) -> CheckoutOpened:
+        """Creates the order's Checkout Session, or finds the one an earlier try created.
+
+        Raises `CheckoutRefused` when Stripe will never accept this one, so that the next needs another number.
+        """
+        failpoints.hit("payments.open_checkout.before")
+        async with self._db.read() as session:
+            order = await orders.get_own(session, subject.id, None)
+            state = await orders.describe(session, order)
+            if order.status not in OPEN or state.has_checkout or order.gross == 0:
+                return CheckoutOpened(order=state)
+            lines = await orders.lines_of(session, order.id)
+            email = await session.scalar(select(User.email).where(User.id == order.student_id))
+        checkout = await self._create_or_find(order, lines, email, subject)
+        failpoints.hit("payments.open_checkout.after")
+        created = CheckoutCreated(
+            n=order.checkout_n, stripe_session=checkout.id, url=checkout.url, expires_at=checkout.expires_at
+        )
+        return CheckoutOpened(order=state, checkout=created)
+
+    async def _create_or_find(
+        self, order: Order, lines: Sequence[OrderLine], email: str | None, subject: Subject
+    ) -> CheckoutSession:
+        if order.expires_at - subject.now < _SHORTEST:  # too late to create it, but an earlier try may have
+            return await self._find(order)
+        page = f"{self._settings.api.public_url}/checkout/{order.id}"
+        try:
+            return await self._stripe.create_checkout(
+                idempotency_key=f"co:{order.id}:{order.checkout_n}",
+                order_id=order.id,
+                attempt=order.checkout_n,
+                student_email=email,
+                lines=[(line.title, line.net, order.currency) for line in lines if line.net],
+                currency=order.currency,
+                expires_at=order.expires_at,
+                success_url=f"{page}?outcome=success",
+                cancel_url=f"{page}?outcome=cancel",
+            )
+        except StripeRefused as refusal:
+            raise CheckoutRefused(f"Stripe refused the checkout: {refusal.code}.") from refusal
+        except StripeTransient as failure:
+            if not failure.remembered:
+                raise
+            return await self._find(order)  # the key is spent on a failure that Stripe will repeat for a day
+
+    async def _find(self, order: Order) -> CheckoutSession:
+        found = await self._stripe.find_checkout(order.id, order.checkout_n, order.created_at)
+        if found is None:
+            raise CheckoutRefused("No checkout was made under this number, and none can be any more.")
+        return found
+
+    @activity.defn(name="payments.read_payments")
+    async def read_payments(self, subject: Subject) -> PaymentsSeen:
+        """Reads the order's Checkout Sessions at Stripe and stores what they say."""
+        failpoints.hit("payments.read_payments.before")
+        seen = [await self._stripe.retrieve_checkout(checkout) for checkout in await self._unfinished(subject.id)]
+        return await self._record(subject, seen)
+
+    @activity.defn(name="payments.close_checkouts")
+    async def close_checkouts(self, subject: Subject) -> PaymentsSeen:
+        """Ends the order's payment pages. One that was paid in the same second stays paid (money.md 3.12 row 7)."""
+        failpoints.hit("payments.close_checkouts.before")
+        seen = [await self._close(checkout) for checkout in await self._unfinished(subject.id)]
+        return await self._record(subject, seen)
+
+    async def _close(self, checkout: str) -> CheckoutState:
+        state = await self._stripe.retrieve_checkout(checkout)
+        if state.status != "open":
+            return state
+        return await self._stripe.expire_checkout(checkout, idempotency_key=f"cox:{checkout}")
+
+    async def _unfinished(self, order_id: UUID) -> Sequence[str]:
+        async with self._db.read() as session:
+            return await payments.unfinished_sessions(session, order_id)
+
+    async def _record(self, subject: Subject, seen: Sequence[CheckoutState]) -> PaymentsSeen:
+        async with self._db.transaction() as session:
+            result = await payments.record_seen(session, subject.id, seen, subject.now)
+        failpoints.hit("payments.record.after")
+        return result

@@ -1,0 +1,61 @@
+"""Stripe's webhooks: verified on the raw body, stored, acknowledged; then the process they concern is poked."""
+
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, BackgroundTasks, Header, Request
+from pydantic import BaseModel
+
+from api.container import AppContainer
+from api.deps import Container, public
+from core.integrations.stripe import BadSignature, parse_webhook
+from domain.errors import DomainError, Invalid
+from services import stripe_events
+from services.stripe_events import Target
+
+router = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public])
+logger = structlog.get_logger()
+
+
+class InvalidSignature(Invalid):
+    """The request is not from Stripe, is too old, or no webhook secret is configured."""
+
+    title = "The signature is not valid"
+
+
+class Received(BaseModel):
+    received: bool = True
+
+
+@router.post("/stripe")
+async def stripe_webhook(
+    request: Request,
+    container: Container,
+    background: BackgroundTasks,
+    signature: Annotated[str, Header(alias="Stripe-Signature", max_length=2000)] = "",
+) -> Received:
+    """Answers 200 once the event is stored; the same event again is stored once."""
+    secrets = [
+        secret
+        for secret in container.settings.stripe.webhook_secrets.get_secret_value().replace(" ", "").split(",")
+        if secret
+    ]
+    try:
+        event = parse_webhook(await request.body(), signature, secrets)
+    except BadSignature as error:
+        raise InvalidSignature("The Stripe-Signature header does not match the body.") from error
+    async with container.db.transaction() as session:
+        target = await stripe_events.store(session, event)
+    if target is not None:
+        background.add_task(_dispatch, container, event.id, target)
+    return Received()
+
+
+async def _dispatch(container: AppContainer, event_id: str, target: Target) -> None:
+    """Pokes at once; what fails here is poked by the sweeper (`workflows/starter.py`)."""
+    try:
+        await container.gateway.poke(*target)
+        async with container.db.transaction() as session:
+            await stripe_events.mark_dispatched(session, [event_id])
+    except DomainError as error:
+        logger.warning("stripe_event_not_dispatched", stripe_event=event_id, error=error.code)

@@ -1,0 +1,65 @@
+"""`lyceum setup`: brings every backing service to the state the processes expect. Safe to repeat and to run twice."""
+
+import asyncio
+
+import aio_pika
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from core.integrations.s3 import S3Storage
+from core.messaging import topology
+from core.settings import Settings, get_settings
+from core.temporal import connect
+from models.migrations import runner
+from search.setup import ensure_index
+from workflows import schedules
+
+
+async def migrate_database(settings: Settings) -> None:
+    """Migrations as the owner; the application's login joins the role that carries its privileges."""
+    owner_url = settings.database.owner_url.get_secret_value()
+    await runner.upgrade(owner_url)
+    login = make_url(settings.database.url.get_secret_value()).username
+    engine = create_async_engine(owner_url)
+    try:
+        async with engine.begin() as connection:
+            quoted = engine.dialect.identifier_preparer.quote_identifier(login or "")
+            await connection.execute(text(f"grant lyceum_app to {quoted}"))
+    finally:
+        await engine.dispose()
+
+
+async def declare_topology(settings: Settings) -> None:
+    connection = await aio_pika.connect(settings.rabbitmq.url.get_secret_value())
+    async with connection:
+        await topology.declare_all(await connection.channel(), settings.rabbitmq)
+
+
+async def prepare_bucket(settings: Settings) -> None:
+    storage = S3Storage(settings.s3)
+    await storage.ensure_bucket(origins=[origin for origin in settings.api.cors_origins.split(",") if origin])
+
+
+async def prepare_temporal(settings: Settings) -> None:
+    client = await connect(settings)
+    await schedules.register_search_attributes(client)
+    await schedules.sync(client, settings)
+    await asyncio.sleep(0.2)  # sdk-python#300: its threads may abort an interpreter that leaves at once
+
+
+async def setup(settings: Settings) -> None:
+    """The index is built from PostgreSQL, so migrations come first; the rest has no order."""
+    await migrate_database(settings)
+    await asyncio.gather(
+        declare_topology(settings), prepare_bucket(settings), prepare_temporal(settings), ensure_index(settings)
+    )
+
+
+def run() -> None:
+    asyncio.run(setup(get_settings()))
+
+
+def migrate() -> None:
+    """`lyceum db upgrade`."""
+    asyncio.run(migrate_database(get_settings()))

@@ -1,0 +1,146 @@
+"""Orders: what may be ordered, and what a payment that arrived pays for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from domain.errors import Conflict, Invalid, NotFound
+
+MAX_LINES: Final = 20
+OPEN: Final = frozenset({"pending", "paying"})
+POLL_AFTER: Final = timedelta(minutes=15)
+"""After a checkout's end Stripe is asked once more, in case every webhook was lost (money.md 3.12 row 6)."""
+
+
+class CourseNotForSale(NotFound):
+    title = "The course is not for sale"
+
+
+class CourseNotFree(Conflict):
+    title = "The course has a price: place an order"
+
+
+class AlreadyEnrolled(Conflict):
+    title = "The student already has this course"
+
+
+class CourseInOpenOrder(Conflict):
+    """Another order of the same student is still waiting for its payment; cancel it or pay it."""
+
+    title = "Another open order contains this course"
+
+
+class SeatUnavailable(Conflict):
+    title = "Every seat of the course is taken or held"
+
+
+class IdempotencyKeyReused(Invalid):
+    title = "The Idempotency-Key was used for another request"
+
+
+class OrderClosed(Conflict):
+    title = "The order has ended"
+
+
+class OrderNotFound(NotFound):
+    title = "No such order"
+
+
+class CheckoutRefused(Conflict):
+    """Stripe will not open a Checkout Session with these parameters; a new attempt needs a new key."""
+
+    title = "The payment page could not be opened"
+
+
+class Unapplied(StrEnum):
+    """Why captured money buys nothing."""
+
+    AMOUNT = "amount_mismatch"
+    CURRENCY = "currency_mismatch"
+    MODE = "livemode_mismatch"
+    DUPLICATE = "duplicate"
+    OWNED = "already_owned"
+    CLOSED = "course_closed"
+    FULL = "course_full"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """A captured payment: `amount` in minor units of `currency`."""
+
+    amount: int
+    currency: str
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Payable:
+    """The order a charge belongs to. `late`: it had already expired or been canceled."""
+
+    gross: int
+    currency: str
+    livemode: bool
+    paid: bool
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PayableLine:
+    """A line and what stands in its way: `owned` elsewhere, course `open`, a seat `free` or held for it."""
+
+    id: UUID
+    gross: int
+    owned: bool
+    open: bool
+    seat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the charge pays for, and how much of it goes back for which reason."""
+
+    granted: tuple[UUID, ...]
+    unapplied: int
+    reason: Unapplied | None
+
+
+def judge(charge: Charge, order: Payable, lines: Sequence[PayableLine]) -> Verdict:
+    """Decides over money that was captured. It never refuses: what cannot be fulfilled is given back.
+
+    In time, a line is fulfilled at its frozen price even if the course was unpublished or re-priced meanwhile (money.md
+    3.12 row 10); late, only while the course is open and has a seat (row 8). A wrong amount fulfils nothing (row 11).
+    """
+    whole = None
+    if charge.livemode != order.livemode:
+        whole = Unapplied.MODE
+    elif charge.currency != order.currency:
+        whole = Unapplied.CURRENCY
+    elif charge.amount != order.gross:
+        whole = Unapplied.AMOUNT
+    elif order.paid:
+        whole = Unapplied.DUPLICATE
+    if whole:
+        return Verdict((), charge.amount, whole)
+
+    refused: list[tuple[int, Unapplied]] = []
+    granted: list[UUID] = []
+    for line in lines:
+        reason = _obstacle(line, late=order.late)
+        if reason:
+            refused.append((line.gross, reason))
+        else:
+            granted.append(line.id)
+    return Verdict(tuple(granted), sum(gross for gross, _ in refused), refused[0][1] if refused else None)
+
+
+def _obstacle(line: PayableLine, *, late: bool) -> Unapplied | None:
+    if line.owned:
+        return Unapplied.OWNED
+    if not line.seat:
+        return Unapplied.FULL
+    if late and not line.open:
+        return Unapplied.CLOSED
+    return None

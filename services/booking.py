@@ -1,0 +1,286 @@
+"""Booking an order's payments exactly once: what they buy is granted and posted, what they do not goes back."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.settings import PlatformSettings
+from domain import ledger as postings
+from domain.contracts.events import OrderPaid, OrderSettled, PaymentUnapplied
+from domain.contracts.processes import ApplyPayments, OrderState
+from domain.orders import OPEN, Charge, Payable, PayableLine, Verdict, judge
+from domain.pricing import Share, split
+from models.order import CourseClaim, Order, OrderLine
+from models.payment import Payment
+from services import earnings, enrollments, ledger, orders, outbox, refunds, seats, timeline
+from services.seats import Offer
+
+Fact = TypeVar("Fact")
+
+
+async def apply(
+    session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
+) -> OrderState:
+    """Books every payment that is not booked yet, settles what can be settled, ends the order if asked to.
+
+    Running it again changes nothing. Money that came in is never refused: it grants, or is parked and goes back.
+    """
+    order = await orders.lock(session, command.order_id)
+    booking = _Booking(session, order, policy, livemode=livemode, workflow_id=workflow_id, now=command.now)
+    payments = (
+        await session.scalars(select(Payment).where(Payment.order_id == order.id).order_by(Payment.created_at))
+    ).all()
+    for payment in payments:
+        if payment.booked_at is None:
+            await booking.book(payment)
+    if order.gross == 0 and order.status in OPEN:
+        await booking.give_away()
+    for payment in payments:
+        if payment.settled_at is None and payment.stripe_balance_txn is not None:
+            await booking.settle(payment)
+    if payments and order.status == "paid" and order.settled_at is None and all(p.settled_at for p in payments):
+        await booking.settled(payments)
+    if command.close and order.status in OPEN:
+        await orders.close(
+            session, order, "canceled" if command.close == "canceled" else "expired", command.now, command.close
+        )
+    await session.flush()
+    return await orders.describe(session, order)
+
+
+class _Booking:
+    """One order under lock while its payments are booked."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        order: Order,
+        policy: PlatformSettings,
+        *,
+        livemode: bool,
+        workflow_id: str,
+        now: datetime,
+    ) -> None:
+        self.session, self.order, self.policy, self.now = session, order, policy, now
+        self.livemode, self.workflow_id = livemode, workflow_id
+
+    async def _post(self, posting: postings.Posting) -> None:
+        await ledger.post(self.session, posting, actor="system", workflow_id=self.workflow_id, occurred_at=self.now)
+
+    async def book(self, payment: Payment) -> None:
+        """Decides what the payment buys, posts it and grants it, or parks it and requests its return."""
+        order = self.order
+        lines = await orders.lines_of(self.session, order.id)
+        offers = await seats.lock_offers(self.session, [line.course_id for line in lines])
+        verdict = judge(
+            Charge(payment.amount, payment.currency, payment.livemode),
+            Payable(
+                gross=order.gross,
+                currency=order.currency,
+                livemode=self.livemode,
+                paid=order.status == "paid",
+                late=order.status not in OPEN,
+            ),
+            [await self._payable(line, offers[line.course_id]) for line in lines],
+        )
+        await timeline.record(
+            self.session,
+            ("order", order.id),
+            "payment.received",
+            self.now,
+            key=f"received:{payment.id}",
+            actor="stripe",
+            total=payment.amount,
+            currency=payment.currency,
+        )
+        payment.booked_at = self.now
+        payment.disposition = "applied" if verdict.granted else "unapplied"
+        granted = [line for line in lines if line.id in verdict.granted]
+        if granted:
+            await self._sell(granted)
+            await self._fulfil(granted, offers)
+        if verdict.unapplied:
+            await self._park(payment, verdict)
+
+    async def _payable(self, line: OrderLine, offer: Offer) -> PayableLine:
+        claim = await enrollments.live_claim(self.session, self.order.student_id, line.course_id)
+        return PayableLine(
+            id=line.id,
+            gross=line.net,
+            owned=claim is not None and claim.order_id != self.order.id,
+            open=offer.published,
+            seat=await seats.free(self.session, offer, self.now, besides=self.order.id),
+        )
+
+    async def _sell(self, lines: Sequence[OrderLine]) -> None:
+        shares: list[Share] = []
+        for line in lines:
+            line_shares = split(line.net, platform_bps=line.platform_bps, creators={line.creator_id: 1})
+            await earnings.record_sale(
+                self.session,
+                line.id,
+                line_shares,
+                currency=self.order.currency,
+                release_at=self.now + timedelta(days=self.policy.hold_days),
+            )
+            shares += line_shares
+        gross = sum(line.net for line in lines)
+        if gross:
+            await self._post(
+                postings.sale(order_id=self.order.id, gross=gross, currency=self.order.currency, shares=shares)
+            )
+
+    async def _fulfil(self, lines: Sequence[OrderLine], offers: dict[UUID, Offer]) -> None:
+        order = self.order
+        for line in lines:
+            await self._own(line.course_id)
+            await enrollments.grant(
+                self.session,
+                order.student_id,
+                offers[line.course_id],
+                self.now,
+                source="order",
+                actor_id=order.student_id,
+                order_line_id=line.id,
+            )
+            line.granted_at = self.now
+        await seats.release(self.session, order.id)
+        await self.session.execute(
+            update(CourseClaim)
+            .where(CourseClaim.order_id == order.id, CourseClaim.state == "claimed")
+            .values(state="released")
+        )
+        order.status, order.paid_at, order.closed_at, order.closed_reason = "paid", self.now, None, None
+        await timeline.record(
+            self.session, ("order", order.id), "order.paid", self.now, next_step="Stripe settles the payment"
+        )
+        await outbox.emit(self.session, OrderPaid(order_id=order.id, student_id=order.student_id), key=str(order.id))
+
+    async def _own(self, course_id: UUID) -> None:
+        owned = await self.session.scalar(
+            update(CourseClaim)
+            .where(
+                CourseClaim.order_id == self.order.id,
+                CourseClaim.course_id == course_id,
+                CourseClaim.state == "claimed",
+            )
+            .values(state="owned")
+            .returning(CourseClaim.id)
+        )
+        if owned is None:
+            await enrollments.claim(self.session, self.order.student_id, course_id, self.order.id, "owned")
+
+    async def _park(self, payment: Payment, verdict: Verdict) -> None:
+        """Owes the stray money to the student and requests its return; its own process carries that out."""
+        order, reason = self.order, str(verdict.reason)
+        payment.unapplied_amount, payment.unapplied_reason = verdict.unapplied, reason
+        await self._post(
+            postings.unapplied(
+                charge=payment.stripe_charge,
+                order_id=order.id,
+                amount=verdict.unapplied,
+                currency=payment.currency,
+                reason=reason,
+            )
+        )
+        refund = await refunds.request_stray(self.session, payment, self.now)
+        await self._post(
+            postings.unapplied_refund(
+                charge=payment.stripe_charge,
+                order_id=order.id,
+                refund_id=refund.id,
+                amount=refund.amount,
+                currency=refund.currency,
+            )
+        )
+        await timeline.record(
+            self.session,
+            ("order", order.id),
+            "payment.unapplied",
+            self.now,
+            key=f"unapplied:{payment.id}",
+            actor="stripe",
+            total=verdict.unapplied,
+            currency=payment.currency,
+            reason=reason,
+            next_step="the money goes back",
+        )
+        await outbox.emit(
+            self.session,
+            PaymentUnapplied(
+                payment_id=payment.id,
+                refund_id=refund.id,
+                order_id=order.id,
+                student_id=order.student_id,
+                reason=reason,
+            ),
+            key=str(payment.id),
+        )
+
+    async def give_away(self) -> None:
+        """Fulfils an order that costs nothing; no posting is made."""
+        lines = await orders.lines_of(self.session, self.order.id)
+        offers = await seats.lock_offers(self.session, [line.course_id for line in lines])
+        free = [line for line in lines if (await self._payable(line, offers[line.course_id])).seat]
+        if free:
+            await self._fulfil(free, offers)
+            self.order.settled_at = self.now
+
+    async def settle(self, payment: Payment) -> None:
+        """Books Stripe's balance transaction: what arrived, and the fee."""
+        if payment.settled_currency == payment.currency:
+            entries: Sequence[postings.Posting] = [
+                postings.settle(
+                    charge=payment.stripe_charge,
+                    order_id=self.order.id,
+                    gross=payment.amount,
+                    fee=_known(payment.fee),
+                    net=_known(payment.net),
+                    currency=payment.currency,
+                    stripe_balance_txn=_known(payment.stripe_balance_txn),
+                )
+            ]
+        else:
+            entries = postings.settle_converted(
+                charge=payment.stripe_charge,
+                order_id=self.order.id,
+                gross=payment.amount,
+                currency=payment.currency,
+                settled_gross=_known(payment.settled_amount),
+                fee=_known(payment.fee),
+                net=_known(payment.net),
+                settled_currency=_known(payment.settled_currency),
+                stripe_balance_txn=_known(payment.stripe_balance_txn),
+            )
+        for entry in entries:
+            await self._post(entry)
+        payment.settled_at = self.now
+
+    async def settled(self, payments: Sequence[Payment]) -> None:
+        """Every charge of a paid order is settled: the order's money is complete."""
+        order = self.order
+        order.settled_at = self.now
+        first = payments[0]
+        await timeline.record(
+            self.session,
+            ("order", order.id),
+            "order.settled",
+            self.now,
+            actor="stripe",
+            audience="staff",
+            net=first.net,
+            fee=first.fee,
+            currency=first.settled_currency,
+        )
+        await outbox.emit(self.session, OrderSettled(order_id=order.id, student_id=order.student_id), key=str(order.id))
+
+
+def _known(fact: Fact | None) -> Fact:
+    """A fact of the balance transaction; its columns are filled together."""
+    if fact is None:
+        raise ValueError("the balance transaction is not known yet")
+    return fact

@@ -1,0 +1,186 @@
+"""Enrollments: granting, ending and asking for access."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import exists, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.ids import derived_id, new_id
+from domain.contracts.events import EnrollmentGranted, EnrollmentRevoked, EnrollmentWithdrawn
+from domain.contracts.processes import EnrollmentState
+from domain.errors import Conflict, NotFound
+from domain.orders import AlreadyEnrolled, CourseInOpenOrder, CourseNotForSale, CourseNotFree, SeatUnavailable
+from models.enrollment import Enrollment, EnrollmentGrant
+from models.order import CourseClaim
+from services import outbox, seats, timeline
+from services.seats import Offer
+
+LIVE = ("active", "completed")
+
+
+class EnrollmentNotFound(NotFound):
+    title = "No such enrollment"
+
+
+class EnrollmentEnded(Conflict):
+    title = "The enrollment has ended"
+
+
+async def has_access(session: AsyncSession, user_id: UUID, course_id: UUID) -> bool:
+    """Whether the student may study the course now."""
+    query = select(
+        exists().where(Enrollment.student_id == user_id, Enrollment.course_id == course_id, Enrollment.status.in_(LIVE))
+    )
+    return bool(await session.scalar(query))
+
+
+async def claim(session: AsyncSession, student_id: UUID, course_id: UUID, order_id: UUID | None, state: str) -> bool:
+    """Takes the student's one live claim on the course; False when another order or enrollment has it."""
+    taken = await session.scalar(
+        insert(CourseClaim)
+        .values(id=new_id(), student_id=student_id, course_id=course_id, order_id=order_id, state=state)
+        .on_conflict_do_nothing()
+        .returning(CourseClaim.id)
+    )
+    return taken is not None
+
+
+async def live_claim(session: AsyncSession, student_id: UUID, course_id: UUID) -> CourseClaim | None:
+    return await session.scalar(
+        select(CourseClaim).where(
+            CourseClaim.student_id == student_id,
+            CourseClaim.course_id == course_id,
+            CourseClaim.state.in_(("claimed", "owned")),
+        )
+    )
+
+
+async def refuse_claimed(session: AsyncSession, student_id: UUID, course_id: UUID) -> None:
+    """Raises why the student's claim on the course could not be taken."""
+    existing = await live_claim(session, student_id, course_id)
+    if existing is not None and existing.state == "claimed":
+        raise CourseInOpenOrder(f"Order {existing.order_id} for this course is still open.")
+    raise AlreadyEnrolled("You have this course already.")
+
+
+async def enroll_free(session: AsyncSession, student_id: UUID, course_id: UUID, now: datetime) -> Enrollment:
+    """Enrolls in a free course: claim, seat, grant, timeline and event in the caller's one transaction."""
+    offer = (await seats.lock_offers(session, [course_id])).get(course_id)
+    if offer is None or not offer.published:
+        raise CourseNotForSale("There is no such course on offer.")
+    if offer.price_amount:
+        raise CourseNotFree("This course has a price.")
+    if not await claim(session, student_id, course_id, None, "owned"):
+        await refuse_claimed(session, student_id, course_id)
+    if not await seats.free(session, offer, now):
+        raise SeatUnavailable("Every seat of this course is taken or held.")
+    return await grant(session, student_id, offer, now, source="free", actor_id=student_id)
+
+
+async def grant(
+    session: AsyncSession,
+    student_id: UUID,
+    offer: Offer,
+    now: datetime,
+    *,
+    source: str,
+    actor_id: UUID,
+    order_line_id: UUID | None = None,
+) -> Enrollment:
+    """Adds a reason for access and opens the enrollment if it is the first. The caller holds claim and seat."""
+    enrollment = await session.scalar(
+        select(Enrollment).where(
+            Enrollment.student_id == student_id, Enrollment.course_id == offer.id, Enrollment.status.in_(LIVE)
+        )
+    )
+    if enrollment is None:
+        enrollment = Enrollment(
+            id=new_id(),
+            student_id=student_id,
+            course_id=offer.id,
+            course_version=offer.version,
+            status="active",
+            created_at=now,
+        )
+        session.add(enrollment)
+        await session.flush()
+    grant_id = derived_id("grant", order_line_id) if order_line_id else new_id()
+    session.add(
+        EnrollmentGrant(
+            id=grant_id, enrollment_id=enrollment.id, source=source, order_line_id=order_line_id, actor_id=actor_id
+        )
+    )
+    await timeline.record(
+        session, ("enrollment", enrollment.id), "enrollment.granted", now, key=f"grant:{grant_id}", source=source
+    )
+    event = EnrollmentGranted(enrollment_id=enrollment.id, course_id=offer.id, student_id=student_id, source=source)
+    await outbox.emit(session, event, key=str(grant_id))
+    return enrollment
+
+
+async def end(
+    session: AsyncSession, enrollment_id: UUID, status: str, now: datetime, *, reason: str | None = None
+) -> EnrollmentState:
+    """Ends an enrollment (`withdrawn`, `expired` or `revoked`), its grants and its claim; ended stays ended."""
+    enrollment = await session.get(Enrollment, enrollment_id, with_for_update=True)
+    if enrollment is None:
+        raise EnrollmentNotFound(f"There is no enrollment {enrollment_id}.")
+    if enrollment.status not in LIVE:
+        return EnrollmentState(status=enrollment.status)
+    enrollment.status, enrollment.ended_at, enrollment.ended_reason = status, now, reason or status
+    await session.execute(
+        update(EnrollmentGrant)
+        .where(EnrollmentGrant.enrollment_id == enrollment_id, EnrollmentGrant.ended_at.is_(None))
+        .values(ended_at=now, ended_reason=enrollment.ended_reason)
+    )
+    await session.execute(
+        update(CourseClaim)
+        .where(
+            CourseClaim.student_id == enrollment.student_id,
+            CourseClaim.course_id == enrollment.course_id,
+            CourseClaim.state == "owned",
+        )
+        .values(state="released")
+    )
+    kind = f"enrollment.{status}"
+    await timeline.record(session, ("enrollment", enrollment_id), kind, now, reason=enrollment.ended_reason)
+    event = EnrollmentWithdrawn if status == "withdrawn" else EnrollmentRevoked
+    await outbox.emit(
+        session,
+        event(enrollment_id=enrollment_id, course_id=enrollment.course_id, student_id=enrollment.student_id),
+        key=str(enrollment_id),
+    )
+    return EnrollmentState(status=status)
+
+
+async def state(session: AsyncSession, enrollment_id: UUID) -> EnrollmentState:
+    """The enrollment as it is now; raises `EnrollmentNotFound`."""
+    enrollment = await session.get(Enrollment, enrollment_id)
+    if enrollment is None:
+        raise EnrollmentNotFound(f"There is no enrollment {enrollment_id}.")
+    return EnrollmentState(status=enrollment.status, expires_at=enrollment.expires_at)
+
+
+async def get_own(session: AsyncSession, enrollment_id: UUID, student_id: UUID | None) -> Enrollment:
+    """A student's own enrollment (anyone's with None); raises `EnrollmentNotFound`."""
+    query = select(Enrollment).where(Enrollment.id == enrollment_id)
+    if student_id is not None:
+        query = query.where(Enrollment.student_id == student_id)
+    enrollment = await session.scalar(query)
+    if enrollment is None:
+        raise EnrollmentNotFound("There is no such enrollment.")
+    return enrollment
+
+
+async def page(
+    session: AsyncSession, student_id: UUID, *, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Enrollment]:
+    """A student's enrollments, newest first; up to `limit` + 1 rows."""
+    query = select(Enrollment).where(Enrollment.student_id == student_id)
+    if after:
+        query = query.where(tuple_(Enrollment.created_at, Enrollment.id) < after)
+    query = query.order_by(Enrollment.created_at.desc(), Enrollment.id.desc()).limit(limit + 1)
+    return (await session.scalars(query)).all()

@@ -1,0 +1,268 @@
+"""Orders: placing, reading, opening a checkout, ending unpaid. Booking their payments is `services/booking.py`."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import exists, func, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.ids import new_id
+from core.settings import PlatformSettings
+from domain.contracts.events import OrderCanceled, OrderExpired, OrderPlaced
+from domain.contracts.processes import CheckoutCreated, OrderState
+from domain.errors import FieldError, Invalid
+from domain.orders import OPEN, POLL_AFTER, CourseNotForSale, IdempotencyKeyReused, OrderNotFound, SeatUnavailable
+from domain.pricing import validate_charge
+from models.order import CheckoutSession, CourseClaim, Order, OrderLine
+from models.payment import Payment
+from services import enrollments, outbox, seats, timeline
+from services.seats import Offer
+
+_SLACK = timedelta(minutes=2)
+"""Stripe counts a session's shortest life from the moment it creates it, which is later than we decide."""
+
+
+async def place(
+    session: AsyncSession,
+    student_id: UUID,
+    course_ids: Sequence[UUID],
+    *,
+    idempotency_key: str,
+    policy: PlatformSettings,
+    now: datetime,
+) -> tuple[Order, bool]:
+    """Freezes prices and holds a seat and a claim for each course; (order, whether it is new).
+
+    The same key returns the same order, and so does another click on a basket that is still open.
+    """
+    basket = ",".join(str(course_id) for course_id in sorted(course_ids))
+    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
+    existing = await _existing(session, student_id, basket, idempotency_key)
+    if existing is not None:
+        return existing, False
+    offers = await seats.lock_offers(session, course_ids)
+    chosen = _check_offers(course_ids, offers)
+    total = sum(offer.price_amount or 0 for offer in chosen)
+    currency = next((offer.price_currency for offer in chosen if offer.price_currency), "usd")
+    validate_charge(total, currency)
+    order = Order(
+        id=new_id(),
+        student_id=student_id,
+        status="pending",
+        currency=currency,
+        list_total=total,
+        discount_total=0,
+        tax_total=0,
+        gross=total,
+        basket=basket,
+        idempotency_key=idempotency_key,
+        checkout_n=1,
+        expires_at=_checkout_end(policy, now),
+        created_at=now,
+    )
+    session.add(order)
+    await session.flush()
+    session.add_all(_line(order, position, offer, policy) for position, offer in enumerate(chosen))
+    for position, offer in enumerate(chosen):
+        if not await enrollments.claim(session, student_id, offer.id, order.id, "claimed"):
+            await enrollments.refuse_claimed(session, student_id, offer.id)
+        if not await seats.free(session, offer, now, besides=order.id):
+            raise SeatUnavailable(
+                f"Every seat of {offer.title!r} is taken or held.",
+                errors=[FieldError(f"items.{position}.course_id", "No seat is left.", "SeatUnavailable")],
+            )
+        await seats.hold(session, offer, order.id, _hold_end(order))
+    await timeline.record(
+        session,
+        ("order", order.id),
+        "order.placed",
+        now,
+        actor="student",
+        actor_id=student_id,
+        total=order.gross,
+        currency=currency,
+        next_step="open the payment page",
+    )
+    await outbox.emit(session, OrderPlaced(order_id=order.id, student_id=student_id), key=str(order.id))
+    return order, True
+
+
+async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: str) -> Order | None:
+    same_key = await session.scalar(select(Order).where(Order.student_id == student_id, Order.idempotency_key == key))
+    if same_key is not None:
+        if same_key.basket != basket:
+            raise IdempotencyKeyReused(
+                "This Idempotency-Key was used for a different basket.",
+                errors=[FieldError("Idempotency-Key", "Already used for another request.", "IdempotencyKeyReused")],
+            )
+        return same_key
+    return await session.scalar(
+        select(Order).where(Order.student_id == student_id, Order.basket == basket, Order.status.in_(OPEN))
+    )
+
+
+def _check_offers(course_ids: Sequence[UUID], offers: dict[UUID, Offer]) -> list[Offer]:
+    errors = [
+        FieldError(f"items.{position}.course_id", "There is no such course on offer.", "CourseNotForSale")
+        for position, course_id in enumerate(course_ids)
+        if course_id not in offers or not offers[course_id].published
+    ]
+    if errors:
+        raise CourseNotForSale("A course of the order is not on offer.", errors=errors)
+    chosen = [offers[course_id] for course_id in course_ids]
+    currencies = {offer.price_currency for offer in chosen if offer.price_currency}
+    if len(currencies) > 1:
+        raise Invalid(
+            "An order has one currency.",
+            errors=[
+                FieldError("items", f"The courses are priced in {', '.join(sorted(currencies))}.", "mixed_currency")
+            ],
+        )
+    return chosen
+
+
+def _line(order: Order, position: int, offer: Offer, policy: PlatformSettings) -> OrderLine:
+    amount = offer.price_amount or 0
+    return OrderLine(
+        id=new_id(),
+        order_id=order.id,
+        position=position,
+        course_id=offer.id,
+        creator_id=offer.owner_id,
+        title=offer.title,
+        list_amount=amount,
+        discount=0,
+        net=amount,
+        platform_bps=policy.platform_bps,
+    )
+
+
+def _checkout_end(policy: PlatformSettings, now: datetime) -> datetime:
+    return (now + timedelta(seconds=policy.checkout_ttl) + _SLACK).replace(microsecond=0)
+
+
+def _hold_end(order: Order) -> datetime:
+    """Longer than the checkout and its last poll, so that only a process that never ran lets a hold lapse."""
+    return order.expires_at + 2 * POLL_AFTER
+
+
+async def state(session: AsyncSession, order_id: UUID) -> OrderState:
+    """The order as its process sees it; raises `OrderNotFound`."""
+    order = await session.get(Order, order_id)
+    if order is None:
+        raise OrderNotFound(f"There is no order {order_id}.")
+    return await describe(session, order)
+
+
+async def describe(session: AsyncSession, order: Order) -> OrderState:
+    checkout = exists().where(CheckoutSession.order_id == order.id, CheckoutSession.n == order.checkout_n)
+    unsettled = exists().where(Payment.order_id == order.id, Payment.settled_at.is_(None))
+    has_checkout, has_unsettled = (await session.execute(select(checkout, unsettled))).one()
+    return OrderState(
+        status=order.status,
+        expires_at=order.expires_at,
+        checkout_n=order.checkout_n,
+        has_checkout=has_checkout,
+        settled=not has_unsettled,
+    )
+
+
+async def renew_checkout(session: AsyncSession, order_id: UUID, policy: PlatformSettings, now: datetime) -> OrderState:
+    """A new number and a new end for the checkout, after Stripe refused the last one for good."""
+    order = await lock(session, order_id)
+    if order.status in OPEN:
+        order.checkout_n += 1
+        order.expires_at = _checkout_end(policy, now)
+        lines = await lines_of(session, order_id)
+        for offer in (await seats.lock_offers(session, [line.course_id for line in lines])).values():
+            await seats.hold(session, offer, order_id, _hold_end(order))
+    return await describe(session, order)
+
+
+async def record_checkout(
+    session: AsyncSession, order_id: UUID, checkout: CheckoutCreated, now: datetime
+) -> OrderState:
+    """Stores the Checkout Session Stripe made; the order now waits for its payment."""
+    order = await lock(session, order_id)
+    if await session.get(CheckoutSession, (order_id, checkout.n)) is None:
+        session.add(
+            CheckoutSession(
+                order_id=order_id,
+                n=checkout.n,
+                stripe_session=checkout.stripe_session,
+                url=checkout.url,
+                expires_at=checkout.expires_at,
+            )
+        )
+        await session.flush()
+    if order.status == "pending":
+        order.status = "paying"
+    await timeline.record(
+        session,
+        ("order", order_id),
+        "checkout.opened",
+        now,
+        key=f"checkout:{checkout.n}",
+        next_step="your payment",
+        next_at=checkout.expires_at,
+    )
+    return await describe(session, order)
+
+
+async def close(session: AsyncSession, order: Order, status: str, now: datetime, reason: str) -> None:
+    """Ends an unpaid order (`expired` or `canceled`) and gives back what it held."""
+    order.status, order.closed_reason, order.closed_at = status, reason, now
+    await seats.release(session, order.id)
+    await session.execute(
+        update(CourseClaim)
+        .where(CourseClaim.order_id == order.id, CourseClaim.state == "claimed")
+        .values(state="released")
+    )
+    kind = "order.refused" if reason == "checkout_refused" else f"order.{status}"
+    await timeline.record(session, ("order", order.id), kind, now, reason=reason)
+    event = OrderCanceled if status == "canceled" else OrderExpired
+    await outbox.emit(session, event(order_id=order.id, student_id=order.student_id), key=str(order.id))
+
+
+async def lock(session: AsyncSession, order_id: UUID) -> Order:
+    """The order under its row lock; raises `OrderNotFound`."""
+    order = await session.get(Order, order_id, with_for_update={"key_share": True}, populate_existing=True)
+    if order is None:
+        raise OrderNotFound(f"There is no order {order_id}.")
+    return order
+
+
+async def lines_of(session: AsyncSession, order_id: UUID) -> Sequence[OrderLine]:
+    return (
+        await session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position))
+    ).all()
+
+
+async def get_own(session: AsyncSession, order_id: UUID, student_id: UUID | None) -> Order:
+    """A student's own order (anyone's with None); raises `OrderNotFound`."""
+    query = select(Order).where(Order.id == order_id)
+    if student_id is not None:
+        query = query.where(Order.student_id == student_id)
+    order = await session.scalar(query)
+    if order is None:
+        raise OrderNotFound("There is no such order.")
+    return order
+
+
+async def page(
+    session: AsyncSession, student_id: UUID, *, after: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Order]:
+    """A student's orders, newest first; up to `limit` + 1 rows."""
+    query = select(Order).where(Order.student_id == student_id)
+    if after:
+        query = query.where(tuple_(Order.created_at, Order.id) < after)
+    return (await session.scalars(query.order_by(Order.created_at.desc(), Order.id.desc()).limit(limit + 1))).all()
+
+
+async def checkout_url(session: AsyncSession, order: Order) -> str | None:
+    """Where to pay, while the order waits for it."""
+    if order.status not in OPEN:
+        return None
+    checkout = await session.get(CheckoutSession, (order.id, order.checkout_n))
+    return checkout.url if checkout else None

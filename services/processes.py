@@ -1,0 +1,133 @@
+"""The operators' projection of processes: what each waits for, which are stuck, and who acted on them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from domain.contracts.processes import Stuck
+from domain.errors import NotFound
+from models.process import Process, ProcessAction
+from services import timeline
+
+
+class ProcessNotFound(NotFound):
+    title = "No such process"
+
+
+async def note(
+    session: AsyncSession,
+    process_id: str,
+    kind: str,
+    subject_id: UUID,
+    *,
+    state: str,
+    now: datetime,
+    waiting_for: str | None = None,
+    next_step: str | None = None,
+    next_at: datetime | None = None,
+) -> None:
+    """What the process does now. Waiting for nothing means it has ended."""
+    row = {
+        "state": state,
+        "waiting_for": waiting_for,
+        "waiting_since": now if waiting_for else None,
+        "next_step": next_step,
+        "next_at": next_at,
+        "ended_at": None if waiting_for else now,
+        "updated_at": func.now(),
+    }
+    await session.execute(
+        insert(Process)
+        .values(id=process_id, kind=kind, subject_id=subject_id, **row)
+        .on_conflict_do_update(index_elements=[Process.id], set_=row)
+    )
+
+
+async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:
+    """Shows that a step keeps failing, to operators and, on the subject's timeline, to the person concerned."""
+    row = {
+        "waiting_for": stuck.step,
+        "last_error": stuck.error,
+        "stuck_since": stuck.since,
+        "next_step": "try again",
+        "next_at": stuck.next_at,
+        "updated_at": func.now(),
+    }
+    await session.execute(
+        insert(Process)
+        .values(
+            id=stuck.process_id,
+            kind=stuck.kind,
+            subject_id=stuck.subject_id,
+            state="stuck",
+            waiting_since=stuck.since,
+            **row,
+        )
+        .on_conflict_do_update(index_elements=[Process.id], set_=row)
+    )
+    await timeline.record(
+        session,
+        (stuck.kind, stuck.subject_id),
+        "process.stuck",
+        stuck.since,
+        key=f"stuck:{stuck.step}:{stuck.since.isoformat()}",
+        next_step="try again",
+        next_at=stuck.next_at,
+        step=stuck.step,
+    )
+
+
+async def mark_recovered(session: AsyncSession, stuck: Stuck, now: datetime) -> None:
+    """The failing step went through."""
+    await session.execute(
+        update(Process)
+        .where(Process.id == stuck.process_id)
+        .values(stuck_since=None, last_error=None, updated_at=func.now())
+    )
+    await timeline.record(
+        session,
+        (stuck.kind, stuck.subject_id),
+        "process.recovered",
+        now,
+        key=f"recovered:{stuck.step}:{stuck.since.isoformat()}",
+    )
+
+
+async def page(
+    session: AsyncSession, *, stuck: bool, after: tuple[datetime, str] | None, limit: int
+) -> Sequence[Process]:
+    """Processes that have not ended, latest change first; with `stuck` only those. Up to `limit` + 1 rows."""
+    query = select(Process).where(Process.ended_at.is_(None))
+    if stuck:
+        query = query.where(Process.stuck_since.is_not(None))
+    if after:
+        query = query.where(tuple_(Process.updated_at, Process.id) < after)
+    return (await session.scalars(query.order_by(Process.updated_at.desc(), Process.id.desc()).limit(limit + 1))).all()
+
+
+async def get(session: AsyncSession, process_id: str) -> Process:
+    """Raises `ProcessNotFound`."""
+    process = await session.get(Process, process_id)
+    if process is None:
+        raise ProcessNotFound(f"There is no process {process_id!r}.")
+    return process
+
+
+async def audit(
+    session: AsyncSession, process: Process, *, action: str, actor_id: UUID, outcome: str, now: datetime
+) -> None:
+    """Records what an operator did, for auditors and on the subject's timeline."""
+    session.add(ProcessAction(process_id=process.id, action=action, actor_id=actor_id, outcome=outcome))
+    await timeline.record(
+        session,
+        (process.kind, process.subject_id),
+        "process.retried",
+        now,
+        key=f"{action}:{now.isoformat()}",
+        actor="admin",
+        actor_id=actor_id,
+    )

@@ -1,0 +1,160 @@
+"""Refunds of stray money: requested when it is parked, submitted to Stripe, booked when Stripe has taken it."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from core.ids import derived_id
+from core.integrations.stripe import RefundState as StripeRefund
+from domain import ledger as postings
+from domain.contracts.events import PaymentReturned
+from domain.contracts.processes import RefundState
+from domain.errors import Conflict, NotFound
+from models.order import Order
+from models.payment import Payment, Refund
+from services import ledger, outbox, timeline
+
+FINAL = ("succeeded", "needs_manual")
+"""Nothing more happens to it by itself; `needs_manual` waits for an operator's word."""
+
+
+class RefundNotFound(NotFound):
+    title = "No such refund"
+
+
+class RefundAttemptSpent(Conflict):
+    """The attempt's idempotency key can no longer be used, and no refund exists under it: the next needs another."""
+
+    title = "The attempt is spent"
+
+
+async def request_stray(session: AsyncSession, payment: Payment, now: datetime) -> Refund:
+    """Undertakes to give back what a payment did not buy; its money is already owed in the ledger."""
+    refund = Refund(
+        id=derived_id("refund", payment.id),
+        order_id=payment.order_id,
+        payment_id=payment.id,
+        amount=payment.unapplied_amount,
+        currency=payment.currency,
+        source="duplicate",
+        reason=payment.unapplied_reason or "duplicate",
+        status="reserved",
+        attempt=1,
+        created_at=now,
+    )
+    session.add(refund)
+    await session.flush()
+    return refund
+
+
+async def lock(session: AsyncSession, refund_id: UUID) -> Refund:
+    """The refund under its row lock; raises `RefundNotFound`."""
+    refund = await session.get(Refund, refund_id, with_for_update=True, populate_existing=True)
+    if refund is None:
+        raise RefundNotFound(f"There is no refund {refund_id}.")
+    return refund
+
+
+async def get(session: AsyncSession, refund_id: UUID) -> Refund:
+    """Raises `RefundNotFound`."""
+    refund = await session.get(Refund, refund_id)
+    if refund is None:
+        raise RefundNotFound(f"There is no refund {refund_id}.")
+    return refund
+
+
+async def payment_of(session: AsyncSession, refund: Refund) -> Payment:
+    return (await session.scalars(select(Payment).where(Payment.id == refund.payment_id))).one()
+
+
+async def next_attempt(session: AsyncSession, refund_id: UUID) -> RefundState:
+    """Stripe refused the last attempt for good, so the next one needs a new key."""
+    refund = await lock(session, refund_id)
+    refund.attempt += 1
+    refund.status, refund.attempted_at, refund.stripe_refund = "reserved", None, None
+    return RefundState(status=refund.status)
+
+
+async def begin_attempt(session: AsyncSession, refund_id: UUID, now: datetime) -> tuple[Refund, Payment]:
+    """Stores that Stripe is about to be asked, before it is asked."""
+    refund = await lock(session, refund_id)
+    refund.attempted_at = refund.attempted_at or now
+    return refund, await payment_of(session, refund)
+
+
+async def record(
+    session: AsyncSession, refund_id: UUID, seen: StripeRefund, now: datetime, *, workflow_id: str
+) -> RefundState:
+    """Stores what Stripe says of the refund; books it once its balance transaction exists."""
+    refund = await lock(session, refund_id)
+    if refund.status in FINAL:
+        return RefundState(status=refund.status)
+    subject = ("order", refund.order_id)
+    money: dict[str, Any] = {"total": refund.amount, "currency": refund.currency}
+    if refund.stripe_refund is None:
+        refund.stripe_refund = seen.id
+        key = f"refund:{refund.id}:{refund.attempt}"
+        await timeline.record(
+            session, subject, "refund.submitted", now, key=key, next_step="Stripe pays it out", **money
+        )
+    if seen.status in ("failed", "canceled"):
+        refund.status, refund.failure = "needs_manual", seen.failure_reason or seen.status
+        await timeline.record(
+            session,
+            subject,
+            "refund.failed",
+            now,
+            key=f"refund-failed:{refund.id}:{refund.attempt}",
+            reason=refund.failure,
+            **money,
+        )
+    elif seen.status == "succeeded" and seen.balance_transaction is not None:
+        await _settle(session, refund, seen, now, workflow_id)
+    else:
+        refund.status = "pending"
+    return RefundState(status=refund.status)
+
+
+async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now: datetime, workflow_id: str) -> None:
+    assert seen.balance_transaction is not None
+    refund.status, refund.settled_at, refund.stripe_balance_txn = "succeeded", now, seen.balance_transaction.id
+    await ledger.post(
+        session,
+        postings.refund_settle(
+            refund_id=refund.id,
+            order_id=refund.order_id,
+            stripe_refund=seen.id,
+            amount=refund.amount,
+            currency=refund.currency,
+            stripe_balance_txn=seen.balance_transaction.id,
+            fee=seen.balance_transaction.fee,
+        ),
+        actor="system",
+        workflow_id=workflow_id,
+        occurred_at=now,
+    )
+    await timeline.record(
+        session,
+        ("order", refund.order_id),
+        "payment.returned",
+        now,
+        key=f"returned:{refund.id}",
+        actor="stripe",
+        total=refund.amount,
+        currency=refund.currency,
+    )
+    order = (await session.scalars(select(Order).where(Order.id == refund.order_id))).one()
+    await outbox.emit(
+        session,
+        PaymentReturned(
+            payment_id=refund.payment_id,
+            refund_id=refund.id,
+            order_id=order.id,
+            student_id=order.student_id,
+            reason=refund.reason,
+        ),
+        key=str(refund.id),
+    )

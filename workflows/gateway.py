@@ -1,0 +1,173 @@
+"""The only code that starts, updates, signals or queries workflows.
+
+`ServiceUnavailable` means Temporal did not answer in time; what was asked for may still happen, and asking again with
+the same ids joins it.
+"""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from core.settings import Settings
+from core.temporal import connect, task_queue
+from domain.contracts.processes import EnrollmentState, OrderState, ProcessInput
+from domain.errors import Conflict, ServiceUnavailable
+from workflows.shared import attributes, ids
+from workflows.shared.process import Process
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_RETRY_AFTER = 5
+
+
+class ProcessEnded(Conflict):
+    """The process is not running (any more)."""
+
+    title = "The process has ended"
+
+
+def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    @wraps(function)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await function(*args, **kwargs)
+        except WorkflowUpdateFailedError as error:
+            cause = error.cause
+            raise ProcessEnded(str(cause) if isinstance(cause, ApplicationError) else str(error)) from error
+        except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
+            raise ServiceUnavailable("The process did not answer in time.", retry_after=_RETRY_AFTER) from error
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise ProcessEnded("The process is not running.") from error
+            raise ServiceUnavailable("Temporal does not answer.", retry_after=_RETRY_AFTER) from error
+        except RuntimeError as error:  # a lazy client that cannot connect
+            raise ServiceUnavailable("Temporal cannot be reached.", retry_after=_RETRY_AFTER) from error
+
+    return wrapper
+
+
+class ProcessGateway:
+    """Speaks to running processes. Connects on first use, so that its owner starts while Temporal is down."""
+
+    def __init__(self, settings: Settings, client: Client | None = None) -> None:
+        self._settings = settings
+        self._client = client
+        self._timeout = timedelta(seconds=settings.temporal.rpc_timeout)
+
+    async def _connected(self) -> Client:
+        if self._client is None:
+            self._client = await connect(self._settings, lazy=True)
+        return self._client
+
+    @_unavailable
+    async def ping(self) -> None:
+        """Raises `ServiceUnavailable` unless Temporal answers."""
+        await (await self._connected()).service_client.check_health(timeout=timedelta(seconds=2))
+
+    @_unavailable
+    async def place_order(self, order_id: UUID, *, update_id: str) -> OrderState:
+        """Starts or joins the order's process and waits for its payment page. The same update id asks once."""
+        client = await self._connected()
+        state: OrderState = await client.execute_update_with_start_workflow(
+            "place",
+            id=update_id,
+            start_workflow_operation=self._starting("order", order_id),
+            result_type=OrderState,
+            rpc_timeout=self._timeout,
+        )
+        return state
+
+    @_unavailable
+    async def cancel_order(self, order_id: UUID, *, update_id: str) -> OrderState:
+        """Cancels an open order; answers what became of it (paid, when the payment was faster)."""
+        client = await self._connected()
+        state: OrderState = await client.execute_update_with_start_workflow(
+            "cancel",
+            id=update_id,
+            start_workflow_operation=self._starting("order", order_id),
+            result_type=OrderState,
+            rpc_timeout=self._timeout,
+        )
+        return state
+
+    @_unavailable
+    async def withdraw(self, enrollment_id: UUID, *, update_id: str) -> EnrollmentState:
+        """Ends an enrollment on the student's word."""
+        client = await self._connected()
+        state: EnrollmentState = await client.execute_update_with_start_workflow(
+            "withdraw",
+            id=update_id,
+            start_workflow_operation=self._starting("enrollment", enrollment_id),
+            result_type=EnrollmentState,
+            rpc_timeout=self._timeout,
+        )
+        return state
+
+    @_unavailable
+    async def ensure(self, kind: str, subject_id: UUID) -> None:
+        """Starts the process of a subject unless it runs or has run."""
+        client = await self._connected()
+        try:
+            await client.get_workflow_handle(ids.process_id(kind, subject_id)).describe(rpc_timeout=self._timeout)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            await client.start_workflow(
+                kind.capitalize(), **self._start_options(kind, subject_id), rpc_timeout=self._timeout
+            )
+
+    @_unavailable
+    async def poke(self, kind: str, subject_id: UUID) -> None:
+        """Wakes the process of a subject, starting a fresh run if it has ended."""
+        client = await self._connected()
+        await client.start_workflow(
+            kind.capitalize(),
+            **self._start_options(kind, subject_id),
+            start_signal="poke",
+            rpc_timeout=self._timeout,
+        )
+
+    @_unavailable
+    async def poke_running(self, kind: str, subject_id: UUID) -> None:
+        """Wakes the process of a subject; raises `ProcessEnded` when none runs."""
+        handle = (await self._connected()).get_workflow_handle(ids.process_id(kind, subject_id))
+        await handle.signal(Process.poke, rpc_timeout=self._timeout)
+
+    @_unavailable
+    async def retry(self, kind: str, subject_id: UUID, *, update_id: str) -> str:
+        """An operator's "try again now"; answers what the process was waiting for."""
+        handle = (await self._connected()).get_workflow_handle(ids.process_id(kind, subject_id))
+        return await handle.execute_update(Process.retry, id=update_id, rpc_timeout=self._timeout)
+
+    def _starting(self, kind: str, subject_id: UUID) -> WithStartWorkflowOperation[Any, Any]:
+        return WithStartWorkflowOperation(kind.capitalize(), **self._start_options(kind, subject_id))
+
+    def _start_options(self, kind: str, subject_id: UUID) -> dict[str, Any]:
+        return {
+            "arg": ProcessInput(subject_id=subject_id, patience=self._settings.temporal.stuck_after),
+            "id": ids.process_id(kind, subject_id),
+            "task_queue": task_queue(self._settings, "core"),
+            "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+            "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            "static_summary": f"{kind} {subject_id}",
+            "static_details": f"[{kind} {subject_id}]({self._settings.api.public_url}/v1/{kind}s/{subject_id})",
+            "search_attributes": TypedSearchAttributes([SearchAttributePair(attributes.KIND, kind)]),
+        }
