@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
+from botocore.exceptions import ConnectionError as StorageConnectionError
 from botocore.exceptions import HTTPClientError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -42,6 +43,20 @@ _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "Bod
 
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03"})
 """Serialization failure, deadlock, lock not available, canceled, shutting down, starting, too many connections."""
+
+_OUTAGES = (
+    PoolTimeout,
+    DBAPIError,
+    RedisError,
+    HTTPClientError,
+    StorageConnectionError,
+    TransportError,
+    RPCError,
+    OSError,
+)
+
+_UNSTORABLE_SQLSTATES = frozenset({"22000", "22003", "22021", "22P05"})
+"""Numbers out of range and text that PostgreSQL cannot hold, such as NUL: what only the client can have sent."""
 
 _MESSAGES = {"string_pattern_mismatch": "Does not have the expected form"}
 
@@ -120,7 +135,7 @@ def outage(error: BaseException) -> str | None:
             return "database" if lost else None
         case RedisError():
             return "cache"
-        case HTTPClientError():
+        case HTTPClientError() | StorageConnectionError():
             return "object storage"
         case SearchConnectionError():
             return "search"
@@ -188,6 +203,8 @@ async def _on_http_exception(request: Request, exc: Exception) -> ProblemRespons
 async def _on_outage(request: Request, exc: Exception) -> ProblemResponse:
     service = outage(exc)
     if service is None:
+        if isinstance(exc, DBAPIError) and getattr(exc.orig, "sqlstate", None) in _UNSTORABLE_SQLSTATES:
+            return problem(request.scope, 422, "InvalidValue", "The request holds a value that cannot be stored")
         raise exc
     _log.warning("backing_service_unavailable", service=service, error=type(exc).__name__, path=request.scope["path"])
     return unavailable(request.scope, f"The {service} does not answer at the moment. Try again shortly.")
@@ -198,5 +215,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DomainError, _on_domain_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for kind in (PoolTimeout, DBAPIError, RedisError, HTTPClientError, TransportError, RPCError, OSError):
+    for kind in _OUTAGES:
         app.add_exception_handler(kind, _on_outage)

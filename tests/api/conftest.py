@@ -1,10 +1,11 @@
 """The application over the session's own database and the stack's servers, and users to call it as."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+import structlog
 from fastapi import FastAPI
 
 from api.app import create_app
@@ -27,6 +28,15 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[FastAPI, httpx2.Asy
         httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://api.test") as client,
     ):
         yield app, client
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_tracebacks() -> Iterator[None]:
+    """Unconfigured, structlog draws every frame with its variables, which takes seconds for each expected failure."""
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.configure(processors=before)
 
 
 @pytest.fixture(scope="session")
