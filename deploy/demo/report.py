@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from rich import box
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
@@ -166,7 +165,11 @@ def _messages(tale: Tale) -> RenderableType | None:
                 border_style="dim",
             )
         )
-    return Columns(panels, equal=True, expand=True) if panels else None
+    grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
+    for _ in panels:
+        grid.add_column(ratio=1)
+    grid.add_row(*panels)
+    return grid if panels else None
 
 
 def _links(tale: Tale) -> RenderableType:
