@@ -38,6 +38,7 @@ SUBSCRIPTIONS: dict[str, Subscription] = {
                 events.UserRegistered,
                 events.VerificationRequested,
                 events.TeacherGranted,
+                events.TeacherRejected,
                 events.CoursePublished,
                 events.OrderPaid,
                 events.OrderExpired,
