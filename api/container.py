@@ -59,6 +59,7 @@ class AppContainer:
             "cache": cache_answers,
             "search": self.search.ping,
             "object_storage": self.s3.ping,
+            "process_engine": self.gateway.ping,
             "temporal": self.gateway.ping,
         }
 

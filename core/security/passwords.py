@@ -37,10 +37,15 @@ class Passwords:
     async def verify(self, password: str, stored: str | None) -> tuple[bool, str | None]:
         """Whether it matches, and a stronger hash to store when the cost settings have changed since.
 
-        Without a `stored` hash (an unknown address) it takes the same time and answers no.
+        Without a usable `stored` hash (an unknown address) it takes the same time and answers no.
         """
-        matches, rehashed = await self._run(self._hasher.verify_and_update, password, stored or self._decoy)
-        return (matches, rehashed) if stored else (False, None)
+        return await self._run(self._verify, password, stored or "")
+
+    def _verify(self, password: str, stored: str) -> tuple[bool, str | None]:
+        if not Argon2Hasher.identify(stored):
+            self._hasher.verify(password, self._decoy)
+            return False, None
+        return self._hasher.verify_and_update(password, stored)
 
     async def _run(self, function: Callable[..., T], *args: str) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
