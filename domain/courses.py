@@ -11,6 +11,7 @@ from uuid import UUID
 
 from domain.errors import Conflict, DomainError, FieldError, Forbidden, Invalid, Kind, NotFound
 from domain.money import validate_price
+from domain.texts import is_one_line
 
 MAX_MODULES: Final = 100
 MAX_LESSONS: Final = 500
@@ -242,7 +243,7 @@ def language_tag(tag: str) -> str:
 def normalize_tags(tags: Sequence[str]) -> list[str]:
     """Tags in lower case with single spaces, each once, in the order given; raises `ValueError` for a bad one."""
     cleaned = list(dict.fromkeys(" ".join(unicodedata.normalize("NFC", tag).lower().split()) for tag in tags))
-    if any(not tag or len(tag) > TAG_LENGTH or not tag.isprintable() for tag in cleaned):
+    if any(not tag or len(tag) > TAG_LENGTH or not is_one_line(tag) for tag in cleaned):
         raise ValueError(f"a tag has 1 to {TAG_LENGTH} printable characters")
     if len(cleaned) > MAX_TAGS:
         raise ValueError(f"a course has at most {MAX_TAGS} tags")

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from domain.errors import Conflict, DomainError, FieldError, Invalid, Kind, NotFound
+from domain.texts import is_one_line
 
 MIB: Final = 1024**2
 MIN_PART: Final = 8 * MIB
@@ -159,7 +160,7 @@ def is_plain_filename(filename: str) -> bool:
     """Whether this is a bare file name: printable, no folder, not hidden, at most 200 characters."""
     return (
         0 < len(filename) <= 200
-        and filename.isprintable()
+        and is_one_line(filename)
         and filename == filename.strip()
         and not filename.startswith(".")
         and not any(char in '/\\:*?"<>|' for char in filename)

@@ -207,7 +207,7 @@ async def locked(session: AsyncSession, author: Principal, course_id: UUID, *, v
         await session.execute(
             select(Course, own)
             .where(Course.id == course_id, or_(own, Course.status == CourseStatus.PUBLISHED))
-            .with_for_update()
+            .with_for_update(key_share=True)
         )
     ).one_or_none()
     if row is None:

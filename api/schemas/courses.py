@@ -21,10 +21,11 @@ from domain.courses import (
     language_tag,
     normalize_tags,
 )
+from domain.texts import is_one_line
 
 
 def _line(text: str) -> str:
-    if not text.isprintable():
+    if not is_one_line(text):
         raise ValueError("one line without control characters is expected")
     return text
 

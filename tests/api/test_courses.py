@@ -50,8 +50,14 @@ async def test_a_course_keeps_what_its_teacher_wrote(
 
 async def test_a_title_is_enough_for_a_draft(author: Author) -> None:
     created = await author.call("POST", "/courses", {"title": "  Later  "}, status=201)
-    defaults = {"title": "Later", "summary": "", "description": "", "language": "en", "level": "beginner"}
-    nothing = {"category": None, "tags": [], "price": None, "capacity": None}
+    defaults: dict[str, object] = {
+        "title": "Later",
+        "summary": "",
+        "description": "",
+        "language": "en",
+        "level": "beginner",
+    }
+    nothing: dict[str, object] = {"category": None, "tags": [], "price": None, "capacity": None}
     assert {name: created[name] for name in defaults | nothing} == defaults | nothing
 
 
