@@ -1,14 +1,14 @@
 """Fixtures every test may use.
 
-`stack`     real servers (PostgreSQL, Valkey, RabbitMQ, Temporal, S3, OpenSearch, mail catcher, Stripe sandbox) below
+`servers`   real servers (PostgreSQL, Valkey, RabbitMQ, Temporal, S3, OpenSearch, mail catcher, Stripe sandbox) below
             `.lyceum/test`, on ports of their own; started by the first test that asks, reused while they are up.
 `settings`  a `Settings` for this pytest process: a fresh, migrated database and prefixes nobody else uses.
 `db`        a `core.db.Database` on it, as the application's role.
 `mailbox`   what the mail catcher got.
 
 The servers are stopped when the session that started them ends. `LYCEUM_TEST_KEEP_STACK=1` leaves them running for the
-next session; `python -m tests.support.stack up|down|status` does it by hand. Tests share the servers and never a
-database, queue, index or bucket. Nothing may connect beyond loopback.
+next session; `python -m tests.support.stack up|down|status|restart SERVICE` does it by hand. Tests share the servers
+and never a database, queue, index or bucket. Nothing may connect beyond loopback.
 """
 
 import os
@@ -23,8 +23,8 @@ from core.db import Database
 from core.settings import Settings
 from deploy.local.stack import Stack
 from tests.support import isolation, loopback
-from tests.support import stack as servers
 from tests.support.mail import Mailbox
+from tests.support.stack import Servers
 
 loopback.forbid_the_rest()
 
@@ -32,20 +32,26 @@ loopback.forbid_the_rest()
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The controller stops what any worker of its session started."""
     if not hasattr(session.config, "workerinput"):
-        servers.release(os.getpid())
+        Servers().release(os.getpid())
 
 
 @pytest.fixture(scope="session")
-def stack(request: pytest.FixtureRequest) -> Stack:
-    """Running servers."""
-    controller = os.getppid() if hasattr(request.config, "workerinput") else os.getpid()
-    return servers.acquire(controller)
+def servers(request: pytest.FixtureRequest) -> Servers:
+    """The shared servers, running."""
+    shared = Servers()
+    shared.acquire(os.getppid() if hasattr(request.config, "workerinput") else os.getpid())
+    return shared
 
 
 @pytest.fixture(scope="session")
-async def settings(stack: Stack) -> AsyncIterator[Settings]:
+def stack(servers: Servers) -> Stack:
+    return servers.stack
+
+
+@pytest.fixture(scope="session")
+async def settings(servers: Servers) -> AsyncIterator[Settings]:
     """This session's own corner of the servers; dropped afterwards."""
-    async with isolation.corner(stack) as fresh:
+    async with isolation.corner(servers) as fresh:
         yield fresh
 
 
@@ -57,6 +63,6 @@ async def db(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def mailbox(stack: Stack) -> Iterator[Mailbox]:
-    with Mailbox(f"http://127.0.0.1:{servers.port(stack, 'mail')}") as box:
+def mailbox(servers: Servers) -> Iterator[Mailbox]:
+    with Mailbox(f"http://127.0.0.1:{servers.port('mail')}") as box:
         yield box

@@ -15,7 +15,7 @@ import psutil
 from rich.console import Console
 from rich.live import Live
 
-from deploy.local import leftovers
+from deploy.local import leftovers, requests
 from deploy.local.ports import PortTaken
 from deploy.local.services import table
 from deploy.local.stack import PROJECT, Stack
@@ -63,6 +63,7 @@ async def _serve(supervisor: Supervisor, *, show: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
+    loop.add_signal_handler(requests.SIGNAL, supervisor.obey)
     with _live() if show else contextlib.nullcontext() as live:
         refresher = asyncio.create_task(_refresh(live, supervisor)) if live else None
         try:

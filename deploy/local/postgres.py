@@ -88,7 +88,7 @@ async def initialise(stack: Stack) -> None:
         roles = {row["rolname"] for row in await connection.fetch("select rolname from pg_roles")}
         statements = [
             ("lyceum_owner", f"create role lyceum_owner {owner_may} password '{owner}'"),
-            ("lyceum_app", "create role lyceum_app nologin"),
+            ("lyceum_app", "create role lyceum_app nologin admin lyceum_owner"),
             ("lyceum", f"create role lyceum login password '{app}' in role lyceum_app"),
         ]
         for name, statement in statements:

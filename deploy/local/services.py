@@ -11,7 +11,7 @@ from deploy.local.probes import Probe, http, tcp
 from deploy.local.stack import Stack, script
 from deploy.local.tools import Note
 
-STRIPE_WEBHOOK_PATH = "/v1/webhooks/stripe"
+STRIPE_WEBHOOK_PATH = "/webhooks/stripe"
 SEARCH_ATTRIBUTES = {
     "LyceumState": "Keyword",
     "LyceumCourse": "Keyword",
@@ -34,7 +34,8 @@ class Service:
 
     `ports` are names in ports.py, the first is the one shown. `settings`: when the environment has one of them, the
     user runs this server elsewhere and it is not started. `ensure` runs each time it became ready, before what needs
-    it starts. `death_signal` is what it gets when the launcher dies.
+    it starts. `notice` is a line a person should read. `death_signal` is what it gets
+    when the launcher dies.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Service:
     url: str = ""
     prepare: Callable[[Stack, Note], Awaitable[None]] = nothing
     ensure: Callable[[Stack], Awaitable[None]] = done
+    notice: Callable[[Stack], str] = lambda stack: ""
     environment: Callable[[Stack], Mapping[str, str]] = lambda stack: {}
     unprivileged: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
@@ -180,6 +182,7 @@ INFRASTRUCTURE: Sequence[Service] = (
         settings=("LYCEUM_S3__ENDPOINT_URL",),
         url="http://127.0.0.1:{port}",
         prepare=s3.prepare,
+        stop_timeout=2.0,  # its filer waits for its own subscribers; what was answered is written
     ),
     Service(
         name="opensearch",
@@ -190,6 +193,7 @@ INFRASTRUCTURE: Sequence[Service] = (
         settings=("LYCEUM_OPENSEARCH__URL",),
         url="http://127.0.0.1:{port}",
         prepare=opensearch.prepare,
+        notice=lambda stack: "" if opensearch.is_real(stack) else opensearch.STAND_IN_NOTICE,
         unprivileged=True,
     ),
     Service(

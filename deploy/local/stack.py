@@ -43,10 +43,6 @@ class Stack:
         return self.home / "run" / "state.json"
 
     @property
-    def control_socket(self) -> Path:
-        return self.home / "run" / "control"
-
-    @property
     def cache(self) -> Path:
         """Downloads shared by all stacks of this user; `reset` keeps it."""
         base = self.environ.get("LYCEUM_CACHE") or self.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -25,6 +25,7 @@ class ServiceState:
     port: int | None
     status: Status = "waiting"
     detail: str = ""
+    notice: str = ""
     pid: int | None = None
     started: float | None = None
     restarts: int = 0

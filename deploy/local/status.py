@@ -56,6 +56,7 @@ def _service_json(service: ServiceState) -> dict[str, Any]:
         "restarts": service.restarts,
         "seconds": service.seconds,
         "detail": service.detail,
+        "notice": service.notice,
     }
 
 
@@ -74,10 +75,11 @@ def render(state: StackState, *, footer: str = "") -> RenderableType:
             "" if service.seconds is None else f"{service.seconds:.1f} s",
             _remark(service),
         )
-    return Group(table, Text(footer)) if footer else table
+    notices = [Text(f"\n{service.notice}", style="yellow") for service in state.services if service.notice]
+    return Group(table, *notices, Text(footer))
 
 
 def _remark(service: ServiceState) -> Text:
     if service.detail and service.status not in GOOD:
         return Text(service.detail.splitlines()[0], style="yellow", overflow="ellipsis")
-    return Text("  ".join(filter(None, [service.url, service.detail.partition(":")[0]])), overflow="ellipsis")
+    return Text(service.url, overflow="ellipsis")

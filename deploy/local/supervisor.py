@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy.local import ports
+from deploy.local import ports, requests
 from deploy.local.privileges import launch_line
 from deploy.local.probes import Probe
 from deploy.local.services import Service
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import GOOD, ServiceState, creation_time, own_state
-from deploy.local.tools import ToolFailed
 
 MAX_RESTARTS = 5
 RESTART_WINDOW = 60.0
@@ -61,12 +60,12 @@ class Runner:
             await need.ready.wait()
         self._set("preparing")
         await self.service.prepare(self._stack, lambda text: self._set("preparing", text))
-        detail = self.state.detail
+        self.state.notice = self.service.notice(self._stack)
         while True:
             if not self.wanted.is_set():
                 self._set("stopped", "on request")
                 await self.wanted.wait()
-            code = await self._one_life(detail)
+            code = await self._one_life()
             if self.service.ready is None and code == 0:
                 self._set("finished")
                 self.ready.set()
@@ -74,10 +73,10 @@ class Runner:
             if self.wanted.is_set():
                 await self._back_off(code)
 
-    async def _one_life(self, detail: str) -> int:
+    async def _one_life(self) -> int:
         """From spawn to exit; returns the exit status."""
         began = time.monotonic()
-        self._set("starting", detail)
+        self._set("starting")
         process = self._process = await self._spawn()
         exited = asyncio.ensure_future(process.wait())
         try:
@@ -86,12 +85,12 @@ class Runner:
                     await self.service.ensure(self._stack)
                     self.state.seconds = round(time.monotonic() - began, 1)
                     self.ready.set()
-                    self._set("ready", detail)
-                await self._watch(probe, exited, detail)
+                    self._set("ready")
+                await self._watch(probe, exited)
             return await exited
         finally:
             exited.cancel()
-            await self.stop()
+            await self._end_child()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         service, stack = self.service, self._stack
@@ -124,7 +123,7 @@ class Runner:
                 return False
         raise ServiceFailed(f"{self._died('is not ready')}\nlast answer: {reason}")
 
-    async def _watch(self, probe: Probe, exited: "asyncio.Future[int]", detail: str) -> None:
+    async def _watch(self, probe: Probe, exited: "asyncio.Future[int]") -> None:
         """Until it exits, says in the state when it does not answer its health check."""
         while not exited.done():
             await asyncio.wait([exited], timeout=HEALTH_INTERVAL)
@@ -136,7 +135,7 @@ class Runner:
                 self._set("unhealthy", str(error) or type(error).__name__)
             else:
                 if self.state.status != "ready":
-                    self._set("ready", detail)
+                    self._set("ready")
 
     async def _back_off(self, code: int) -> None:
         now = time.monotonic()
@@ -155,7 +154,20 @@ class Runner:
         lines = "\n".join(f"[{self.service.name}] {line}" for line in last_lines(path))
         return f"{self.service.name} {what}; last lines of {path}:\n{lines}"
 
-    async def stop(self) -> None:
+    def fail(self, reason: str) -> None:
+        self._set("failed", reason)
+
+    def hold(self, *, down: bool) -> None:
+        """Takes the service down, or lets it up again."""
+        if not down:
+            self.wanted.set()
+        elif self.service.ready is not None:
+            self.wanted.clear()
+            if (process := self._process) and process.returncode is None:
+                process.send_signal(self.service.stop_signal)
+                asyncio.get_running_loop().call_later(self.service.stop_timeout, _kill_group, process)
+
+    async def _end_child(self) -> None:
         """Ends the child and everything in its process group: politely first, by force after the service's patience."""
         process, self._process = self._process, None
         if process is None:
@@ -168,15 +180,9 @@ class Runner:
                     await process.wait()
             except TimeoutError:
                 self.state.detail = "did not stop in time and was killed"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_group(process)
         await process.wait()
         self.state.pid = self.state.started = None
-
-    def kill(self, number: signal.Signals) -> None:
-        """Sends a signal to the child."""
-        if self._process and self._process.returncode is None:
-            self._process.send_signal(number)
 
 
 class Supervisor:
@@ -190,10 +196,16 @@ class Supervisor:
         self._began = time.monotonic()
 
     def _publish(self) -> None:
-        if not self.state.ready and all(service.status in GOOD for service in self.state.services):
-            self.state.ready = True
+        self.state.ready = all(service.status in GOOD for service in self.state.services)
+        if self.state.ready and self.state.seconds is None:
             self.state.seconds = round(time.monotonic() - self._began, 1)
         self.state.write(self._stack.state_file)
+
+    def obey(self) -> None:
+        """Carries out what other commands asked for, see requests.py; called from a signal handler of the loop."""
+        for name, action in requests.take(self._stack):
+            if (runner := self.runners.get(name)) and not runner.external:
+                runner.hold(down=action == "stop")
 
     def stop(self) -> None:
         """Asks `run` to end; safe to call from a signal handler of the loop."""
@@ -210,7 +222,7 @@ class Supervisor:
         stopping = asyncio.create_task(self._stopping.wait())
         try:
             await self._until_stopped_or_failed(tasks, stopping)
-        except (ServiceFailed, ToolFailed) as error:
+        except Exception as error:
             self.state.failure = str(error)
             raise
         finally:
@@ -220,8 +232,8 @@ class Supervisor:
     async def _supervise(self, runner: Runner) -> None:
         try:
             await runner.run([self.runners[name] for name in runner.service.needs if name in self.runners])
-        except (ServiceFailed, ToolFailed) as error:
-            runner._set("failed", str(error))
+        except Exception as error:
+            runner.fail(str(error))
             raise
 
     async def _until_stopped_or_failed(
@@ -252,6 +264,12 @@ class Supervisor:
 
     def _running(self) -> list[Runner]:
         return [runner for runner in self.runners.values() if not runner.external]
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    """Ends whatever is left of the child's session; nothing when all of it is gone."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def last_lines(path: Path, count: int = _LAST_LINES) -> list[str]:

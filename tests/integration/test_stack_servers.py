@@ -6,8 +6,7 @@ from sqlalchemy import text
 
 from core.db import Database
 from core.settings import Settings
-from deploy.local.stack import Stack
-from tests.support import stack as servers
+from tests.support.stack import Servers
 
 
 async def test_the_database_is_migrated_and_the_application_role_owns_nothing(db: Database, settings: Settings) -> None:
@@ -21,8 +20,8 @@ async def test_the_database_is_migrated_and_the_application_role_owns_nothing(db
     assert (role, int(version) // 10_000, migrated, owned) == ("lyceum", 18, "alembic_version", 0)
 
 
-def test_opensearch_answers(stack: Stack) -> None:
-    port = servers.port(stack, "opensearch")
+def test_opensearch_answers(servers: Servers) -> None:
+    port = servers.port("opensearch")
     assert httpx2.get(f"http://127.0.0.1:{port}/_cluster/health").json()["status"] in ("green", "yellow")
 
 

@@ -9,9 +9,8 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.settings import Settings
-from deploy.local.stack import Stack
 from models.migrations.runner import upgrade
-from tests.support import stack as servers
+from tests.support.stack import Servers
 
 
 def _in_database(url: str, database: str) -> SecretStr:
@@ -27,8 +26,8 @@ async def _execute(url: str, statement: str) -> None:
         await engine.dispose()
 
 
-def _settings(stack: Stack, name: str) -> Settings:
-    base = Settings(_env_file=stack.env_file)
+def _settings(servers: Servers, name: str) -> Settings:
+    base = Settings(_env_file=servers.stack.env_file)
     database = base.database.model_copy(
         update={
             "url": _in_database(base.database.url.get_secret_value(), name),
@@ -49,13 +48,13 @@ def _settings(stack: Stack, name: str) -> Settings:
 
 
 @asynccontextmanager
-async def corner(stack: Stack) -> AsyncIterator[Settings]:
+async def corner(servers: Servers) -> AsyncIterator[Settings]:
     """Settings with a new, migrated database and unique prefixes. The database is dropped at the end."""
     name = f"t_{secrets.token_hex(5)}"
-    owner = servers.values(stack)["LYCEUM_DATABASE__OWNER_URL"]
+    owner = servers.values()["LYCEUM_DATABASE__OWNER_URL"]
     await _execute(owner, f"create database {name}")
     try:
-        settings = _settings(stack, name)
+        settings = _settings(servers, name)
         await upgrade(settings.database.owner_url.get_secret_value())
         yield settings
     finally:

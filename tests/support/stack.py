@@ -1,29 +1,25 @@
-"""The servers tests share: `.lyceum/test`, started once, used by any number of pytest processes."""
+"""The servers tests share: `.lyceum/test`, started once, used by any number of pytest processes.
+
+A test that stops servers takes a stack of its own (`Servers(HOME.parent / "name")`), or it disturbs the others.
+"""
 
 import fcntl
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dotenv import dotenv_values
 
-from deploy.local import commands, ports
+from deploy.local import commands, ports, requests
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import StackState
 from deploy.local.status import as_json, observed
 
 HOME = Path(os.environ.get("LYCEUM_TEST_HOME") or PROJECT / ".lyceum" / "test")
 KEEP = "LYCEUM_TEST_KEEP_STACK"
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    HOME.mkdir(parents=True, exist_ok=True)
-    with (HOME / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _environ(**extra: str) -> dict[str, str]:
@@ -33,53 +29,94 @@ def _environ(**extra: str) -> dict[str, str]:
     return {**clean, **kept, "LYCEUM_ENVIRONMENT": "test", **extra}
 
 
-def acquire(session: int) -> Stack:
-    """The running stack, started now unless it is up. `session` is the pid of the pytest run that then owns it."""
-    with _locked():
-        stack = Stack.open(HOME, _environ())
-        state = StackState.read(stack.state_file)
-        if state and state.is_running() and state.ready:
-            return stack
-        commands.stop(stack)
-        stack = Stack.open(HOME, _environ(**ports.free_block()))
-        commands.start_detached(stack, infra=True, show=False)
-        if not os.environ.get(KEEP):
-            (HOME / "owner").write_text(str(session))
-        return stack
+class Servers:
+    """One embedded stack without our own processes, below `home`."""
 
+    def __init__(self, home: Path = HOME) -> None:
+        self.home = home
+        self.stack = Stack.open(home, _environ())
 
-def release(session: int) -> None:
-    """Stops the servers when `session` started them."""
-    owner = HOME / "owner"
-    if not owner.exists() or owner.read_text() != str(session):
-        return
-    with _locked():
-        commands.stop(Stack.open(HOME, _environ()))
-        owner.unlink(missing_ok=True)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
+    def state(self) -> StackState | None:
+        return StackState.read(self.stack.state_file)
 
-def values(stack: Stack) -> dict[str, str]:
-    """The env file of the running stack: addresses and secrets."""
-    return {name: value or "" for name, value in dotenv_values(stack.env_file, interpolate=False).items()}
+    def acquire(self, session: int) -> Stack:
+        """The running stack, started now unless it is up. `session` is the pid of the pytest run that then owns it."""
+        with self._locked():
+            if not self._answers(patience=60):
+                commands.stop(self.stack)
+                self.stack = Stack.open(self.home, _environ(**ports.free_block()))
+                commands.start_detached(self.stack, infra=True, show=False)
+                if not os.environ.get(KEEP):
+                    (self.home / "owner").write_text(str(session))
+            return self.stack
 
+    def _answers(self, patience: float) -> bool:
+        deadline = time.monotonic() + patience
+        while (state := self.state()) and state.is_running():
+            if state.ready:
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.2)
+        return False
 
-def port(stack: Stack, service: str) -> int:
-    """Where `service` listens in the running stack (its ports are chosen at start)."""
-    state = StackState.read(stack.state_file)
-    found = state.service(service).port if state else None
-    if found is None:
-        raise LookupError(f"{service} is not running")
-    return found
+    def release(self, session: int) -> None:
+        """Stops the servers when `session` started them."""
+        owner = self.home / "owner"
+        if not owner.exists() or owner.read_text() != str(session):
+            return
+        with self._locked():
+            commands.stop(self.stack)
+            owner.unlink(missing_ok=True)
+
+    def values(self) -> dict[str, str]:
+        """The env file of the running stack: addresses and secrets."""
+        return {name: value or "" for name, value in dotenv_values(self.stack.env_file, interpolate=False).items()}
+
+    def port(self, service: str) -> int:
+        """Where `service` listens (the ports are chosen at start)."""
+        state = self.state()
+        found = state.service(service).port if state else None
+        if found is None:
+            raise LookupError(f"{service} is not running")
+        return found
+
+    def pid(self, service: str) -> int:
+        state = self.state()
+        found = state.service(service).pid if state else None
+        if found is None:
+            raise LookupError(f"{service} is not running")
+        return found
+
+    @contextmanager
+    def without(self, service: str) -> Iterator[None]:
+        """Stops one server while the block runs; it is up again afterwards."""
+        requests.send(self.stack, service, "stop")
+        try:
+            yield
+        finally:
+            requests.send(self.stack, service, "start")
 
 
 def main(action: str) -> None:
+    """`up`, `down` or `status` by hand; `restart SERVICE` after its code changed."""
     os.environ[KEEP] = "1"
+    servers = Servers()
     if action == "up":
-        acquire(os.getpid())
-    stack = Stack.open(HOME, _environ())
-    if action == "down":
-        commands.stop(stack)
-    state = StackState.read(stack.state_file)
+        servers.acquire(os.getpid())
+    elif action == "down":
+        commands.stop(servers.stack)
+    elif action == "restart":
+        with servers.without(sys.argv[2]):
+            pass
+    state = servers.state()
     commands.console.print_json(data=as_json(observed(state) if state else None))
 
 

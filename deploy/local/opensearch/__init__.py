@@ -58,7 +58,6 @@ def _complete(stack: Stack) -> Path:
 async def prepare(stack: Stack, note: Note) -> None:
     """Fetches the server once and writes its configuration."""
     if not is_real(stack):
-        note(STAND_IN_NOTICE)
         return
     async with exclusive(stack.cache / "opensearch"):
         if not _complete(stack).exists():
