@@ -1,6 +1,7 @@
 """Body, header and time limits, request ids, the headers every answer carries, and life without the servers behind."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,9 +11,10 @@ from fastapi import Request
 from pydantic import SecretStr
 from starlette.responses import StreamingResponse
 
-from core.db import Database
+from api.container import AppContainer
+from core.cache import Cache
 from core.settings import Settings
-from services.access import Access
+from services.access import TTL
 from tests.api.conftest import MakeAccount, serving
 
 NOWHERE = "127.0.0.1:1"
@@ -223,14 +225,16 @@ async def test_without_the_database_the_answer_is_503(settings: Settings, make_a
 
 
 async def test_a_session_ended_while_its_reader_was_under_way_stays_ended(
-    settings: Settings, db: Database, client: httpx2.AsyncClient, make_account: MakeAccount
+    settings: Settings, client: httpx2.AsyncClient, make_account: MakeAccount
 ) -> None:
     """The reader saw the session alive, then it was ended, then the reader stores what it saw."""
     account = await make_account()
     async with serving(settings) as (app, _):
-        access: Access = app.state.container.access
+        container: AppContainer = app.state.container
+        access = container.access
         alive = await access.principal(account.user_id, account.session_id)
         assert alive is not None
         await client.post("/v1/auth/logout", headers=account.headers)
-        await access._cache.fill(str(account.session_id), b'["' + str(account.user_id).encode() + b'", ["admin"]]')
+        late = Cache(container.redis, settings.redis.prefix, "session", ttl=TTL)
+        await late.fill(str(account.session_id), json.dumps([str(account.user_id), ["admin"]]).encode())
         assert await access.principal(account.user_id, account.session_id) is None
