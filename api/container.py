@@ -16,6 +16,9 @@ from search.client import SearchClient
 from services.access import Access
 from workflows.gateway import ProcessGateway
 
+_SEARCH_TTL = 2
+"""Seconds for which the answer to a search is given again."""
+
 
 @dataclass(slots=True)
 class AppContainer:
@@ -27,6 +30,7 @@ class AppContainer:
     throttle: Throttle
     access: Access
     search: SearchClient
+    search_cache: cache.Cache
     s3: ObjectStorage
     gateway: ProcessGateway
 
@@ -44,6 +48,7 @@ class AppContainer:
             throttle=Throttle(redis, settings.redis.prefix),
             access=Access(db, redis, settings.redis.prefix),
             search=SearchClient(settings.opensearch),
+            search_cache=cache.Cache(redis, settings.redis.prefix, "search", ttl=_SEARCH_TTL),
             s3=S3Storage(settings.s3),
             gateway=ProcessGateway(settings),
         )

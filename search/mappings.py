@@ -45,6 +45,8 @@ SETTINGS: Final[dict[str, Any]] = {
 
 MAPPINGS: Final[dict[str, Any]] = {
     "dynamic": "strict",
+    # What is kept of a document is what a result shows.
+    "_source": {"excludes": ["description", "title_sort", "price"]},
     "properties": {
         "id": {"type": "keyword"},
         "slug": {"type": "keyword", "index": False},

@@ -25,29 +25,14 @@ MAX_WORDS: Final = 12
 
 _FACET_SIZE = 100
 _FUZZY: Final = {"operator": "and", "fuzziness": "AUTO", "max_expansions": 25}
+# Only what is short: marking words in whole descriptions costs more than finding the courses.
 _HIGHLIGHT: Final = {
     "pre_tags": [MARK_START],
     "post_tags": [MARK_END],
     "require_field_match": False,
-    "fields": {
-        "title": {"number_of_fragments": 0},
-        "summary": {"number_of_fragments": 0},
-        "description": {"number_of_fragments": 2, "fragment_size": 160},
-    },
+    "number_of_fragments": 0,
+    "fields": {"title": {}, "summary": {}},
 }
-_SHOWN: Final = (
-    "id",
-    "slug",
-    "title",
-    "summary",
-    "category",
-    "level",
-    "language",
-    "tags",
-    "price_amount",
-    "price_currency",
-    "published_at",
-)
 
 
 class Sort(StrEnum):
@@ -115,7 +100,7 @@ class CourseQuery:
             self.price_max,
             self.order[:2],
         )
-        return hashlib.blake2b(orjson.dumps(asked), digest_size=6).hexdigest()
+        return hashlib.blake2b(orjson.dumps(asked), digest_size=12).hexdigest()
 
 
 def search_body(query: CourseQuery, after: Sequence[Any] | None = None) -> dict[str, Any]:
@@ -128,12 +113,11 @@ def search_body(query: CourseQuery, after: Sequence[Any] | None = None) -> dict[
         "sort": [{field: direction}, {"id": "asc"}],
         "size": query.limit + 1,
         "track_total_hits": True,
-        "_source": _SHOWN,
     }
     if filters:
         body["post_filter"] = {"bool": {"filter": list(filters.values())}}
     if query.words:
-        body["highlight"] = _HIGHLIGHT
+        body["highlight"] = {**_HIGHLIGHT, "highlight_query": {"bool": {"must": body["query"]["bool"]["must"]}}}
     if after is not None:
         body["search_after"] = after
     return body
@@ -229,8 +213,8 @@ def read_answer(answer: Mapping[str, Any], limit: int) -> Found:
 
 def _item(hit: Mapping[str, Any]) -> dict[str, Any]:
     item: dict[str, Any] = hit["_source"]
-    if item["price_currency"] is None:
-        item["price_amount"] = None
+    amount, currency = item.pop("price_amount"), item.pop("price_currency")
+    item["price"] = None if currency is None else {"amount": amount, "currency": currency}
     item["highlights"] = {
         field: [_marked(fragment) for fragment in fragments] for field, fragments in hit.get("highlight", {}).items()
     }

@@ -10,7 +10,7 @@ from api.deps import Container, public
 from api.pagination import InvalidCursor, decode_cursor, encode_cursor
 from api.schemas.search import CourseSearch, CourseSearchRead
 from domain.errors import FieldError, Invalid
-from search.queries import CourseQuery, search_courses
+from search.queries import CourseQuery, Found, search_courses
 
 router = APIRouter(prefix="/search", tags=["search"])
 
@@ -23,18 +23,24 @@ class InvalidPriceRange(Invalid):
 async def courses(container: Container, wanted: Annotated[CourseSearch, Query()]) -> Response:
     """Published courses by words, facets and price, with what each further choice would find."""
     query = _query(wanted)
-    found = await search_courses(container.search, query, _after(query, wanted.cursor))
-    # Straight to bytes: what OpenSearch answers has this shape already, and a test holds it to the schema.
-    return Response(
-        orjson.dumps(
-            {
-                "items": found.items,
-                "next_cursor": encode_cursor(query.fingerprint, *found.next_key) if found.next_key else None,
-                "total": found.total,
-                "facets": found.facets,
-            }
-        ),
-        media_type="application/json",
+    after = _after(query, wanted.cursor)
+    key = f"{query.fingerprint}:{query.limit}:{wanted.cursor or ''}"
+    body = await container.search_cache.get(key)
+    if body is None:
+        body = _render(query, await search_courses(container.search, query, after))
+        await container.search_cache.fill(key, body)
+    return Response(body, media_type="application/json")
+
+
+def _render(query: CourseQuery, found: Found) -> bytes:
+    """Straight to bytes: what was found has the schema's shape already, and a test holds it to that."""
+    return orjson.dumps(
+        {
+            "items": found.items,
+            "next_cursor": encode_cursor(query.fingerprint, *found.next_key) if found.next_key else None,
+            "total": found.total,
+            "facets": found.facets,
+        }
     )
 
 

@@ -6,6 +6,8 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.pagination import DEFAULT_LIMIT, MAX_LIMIT
+from api.schemas.base import ResponseModel
+from api.schemas.courses import PriceRead
 from domain.courses import Category, Level, language_tag
 from search.queries import MAX_WORDS, Sort
 
@@ -35,12 +37,8 @@ class CourseSearch(BaseModel):
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT)
 
 
-class _Read(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class CourseHitRead(_Read):
-    """A published course that was found. No price means free."""
+class CourseHitRead(ResponseModel):
+    """A published course that was found."""
 
     id: UUID
     slug: str
@@ -50,27 +48,26 @@ class CourseHitRead(_Read):
     level: Level
     language: str
     tags: list[str]
-    price_amount: int | None = Field(description="Minor units.")
-    price_currency: str | None
+    price: PriceRead | None = Field(description="Null is free.")
     published_at: AwareDatetime
-    highlights: dict[Literal["title", "summary", "description"], list[str]] = Field(
+    highlights: dict[Literal["title", "summary"], list[str]] = Field(
         description="Where the words were found: safe HTML whose only markup is `<mark>`."
     )
 
 
-class FacetValueRead(_Read):
+class FacetValueRead(ResponseModel):
     value: str
     count: int = Field(description="Results with this value, given the words and every other facet.")
 
 
-class FacetsRead(_Read):
+class FacetsRead(ResponseModel):
     category: list[FacetValueRead]
     level: list[FacetValueRead]
     language: list[FacetValueRead]
     price: list[FacetValueRead] = Field(description="`free` and `paid`.")
 
 
-class CourseSearchRead(_Read):
+class CourseSearchRead(ResponseModel):
     """`next_cursor` is null on the last page; `total` counts all pages."""
 
     items: list[CourseHitRead]

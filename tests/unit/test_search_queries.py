@@ -132,7 +132,7 @@ def test_facets_read_the_same_narrowed_or_not() -> None:
 
 
 def test_a_free_course_has_no_price() -> None:
-    assert read_answer(_answer(_hit(1)), limit=1).items[0]["price_amount"] is None
+    assert read_answer(_answer(_hit(1)), limit=1).items[0]["price"] is None
 
 
 @pytest.mark.parametrize(
