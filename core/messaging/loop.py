@@ -92,6 +92,7 @@ class ConsumerLoop:
             stopping = asyncio.create_task(runtime.when(stop, broken.set))
             tag = await queue.consume(lanes.receive)
             self._ready = True
+            log.info("consumer connected", consumer=self._subscription.name)
             try:
                 while not await runtime.wait(broken, _LIVENESS):
                     await self._subscribed(queue)

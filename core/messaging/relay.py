@@ -65,6 +65,7 @@ class Relay:
             store = OutboxStore(database)
             await store.join()
             self._ready = True
+            log.info("relay connected")
             pump = _Pump(store, exchange, settings)
             stopping = asyncio.create_task(runtime.when(stop, store.wake))
             try:

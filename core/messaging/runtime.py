@@ -11,6 +11,10 @@ import uvloop
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 from structlog.stdlib import BoundLogger
 
+from core import logs
+
+log = logs.get_logger(__name__)
+
 LOST_CONNECTION = (OSError, TimeoutError, AMQPError, ChannelInvalidStateError, asyncpg.PostgresConnectionError)
 """What a server that went away looks like from here."""
 
@@ -86,5 +90,6 @@ def main(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await serve(stop)
+        log.info("stopped")
 
     uvloop.run(supervised())

@@ -225,14 +225,14 @@ async def test_killed_consumer_tells_once(
     process = await asyncio.create_subprocess_exec(
         *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
-    assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+    assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
     assert len(await _rows(db, user.id)) == (1 if failpoint == "consumer.after_commit" else 0)
     process = await asyncio.create_subprocess_exec(
         *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     try:
-        await until(lambda: _sent(db, user.id, 1), timeout=30)
+        await until(lambda: _sent(db, user.id, 1), timeout=60)
     finally:
         process.terminate()
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     assert len(mailbox.to(user.email)) == 1

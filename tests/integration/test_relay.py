@@ -214,7 +214,7 @@ async def test_killed_relay_loses_nothing(
         process = await asyncio.create_subprocess_exec(
             *command("relay"), env=environment, stdout=asyncio.subprocess.DEVNULL
         )
-        assert await asyncio.wait_for(process.wait(), 30) == -signal.SIGKILL
+        assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
         assert not await published(db, event_id)()
         async with running(Relay(queues)):
             await until(published(db, event_id))
