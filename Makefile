@@ -65,7 +65,7 @@ $(STAMP):
 		{ echo "Python 3.11 or newer is needed; PYTHON=/path/to/python names one" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(REQUIREMENTS)/bootstrap.txt
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes \
+	@$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes \
 		$(REQUIREMENTS)/bootstrap.txt $(REQUIREMENTS)/dev.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.installed-* && touch $@

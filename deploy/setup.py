@@ -3,9 +3,6 @@
 import asyncio
 
 import aio_pika
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.integrations.s3 import S3Storage
 from core.messaging import topology
@@ -17,17 +14,8 @@ from workflows import schedules
 
 
 async def migrate_database(settings: Settings) -> None:
-    """Migrations as the owner; the application's login joins the role that carries its privileges."""
-    owner_url = settings.database.owner_url.get_secret_value()
-    await runner.upgrade(owner_url)
-    login = make_url(settings.database.url.get_secret_value()).username
-    engine = create_async_engine(owner_url)
-    try:
-        async with engine.begin() as connection:
-            quoted = engine.dialect.identifier_preparer.quote_identifier(login or "")
-            await connection.execute(text(f"grant lyceum_app to {quoted}"))
-    finally:
-        await engine.dispose()
+    """Migrations, as the schema's owner."""
+    await runner.upgrade(settings.database.owner_url.get_secret_value())
 
 
 async def declare_topology(settings: Settings) -> None:
