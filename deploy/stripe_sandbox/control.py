@@ -3,13 +3,13 @@
 With `Authorization: Bearer sk_test_…` a call concerns that account, without it all accounts.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from deploy.stripe_sandbox import checkout, endpoints
+from deploy.stripe_sandbox import checkout, endpoints, refunds
 from deploy.stripe_sandbox.context import DEFAULT_SETTINGS, Context, new_id
 from deploy.stripe_sandbox.errors import StripeError, invalid, missing
 from deploy.stripe_sandbox.faults import DeliveryFaults, Fault
@@ -57,6 +57,12 @@ class Authentication(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     passed: bool = True
+
+
+class RefundChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    status: Literal["failed", "requires_action"]
 
 
 class Redelivery(BaseModel):
@@ -220,6 +226,17 @@ async def duplicate(sandbox: TheSandbox, session_id: str) -> JSON:
         ctx.store.insert(ctx.account, copied, extra)
         ctx.schedule("expire_session", copy_id, session["expires_at"] - ctx.clock.wall())
     return copied
+
+
+@router.post("/_sandbox/refunds/{refund_id}")
+async def change_refund(sandbox: TheSandbox, refund_id: str, body: RefundChange) -> JSON:
+    """Let a refund fail, or wait for the customer."""
+    with sandbox.store.transaction():
+        ctx = sandbox.context(sandbox.store.owner(refund_id) or "")
+        refund = ctx.get("refund", refund_id)
+        (refunds.fail if body.status == "failed" else refunds.require_action)(ctx, refund)
+    sandbox.wake()
+    return refund
 
 
 def _paid(ctx: Context, session: JSON, outcome: str) -> JSON:

@@ -116,23 +116,31 @@ def finish_when_due(ctx: Context, subject: str) -> None:
         ctx.store.save(refund)
         ctx.emit("refund.updated", refund, {"status": "pending"})
     elif refund["status"] == "succeeded":
-        _fail(ctx, refund)
+        fail(ctx, refund)
 
 
-def _fail(ctx: Context, refund: JSON) -> None:
+def fail(ctx: Context, refund: JSON) -> None:
     """The customer's bank sends the money back."""
-    entry = balance.book(ctx, "refund_failure", refund["amount"], refund["currency"], refund["id"])
-    refund |= {
-        "status": "failed",
-        "failure_reason": "expired_or_canceled_card",
-        "failure_balance_transaction": entry["id"],
-    }
-    ctx.store.save(refund)
-    charge = ctx.get("charge", refund["charge"])
-    _count(ctx, charge, -refund["amount"])
+    before = refund["status"]
+    refund["failure_reason"] = "expired_or_canceled_card"
+    _undo(ctx, refund, "failed")
     ctx.emit("refund.failed", refund)
-    ctx.emit("refund.updated", refund, {"status": "succeeded"})
+    ctx.emit("refund.updated", refund, {"status": before})
     ctx.emit("charge.refund.updated", refund)
+
+
+def require_action(ctx: Context, refund: JSON) -> None:
+    """The customer has to say where the money shall go; until then the refund can be canceled."""
+    before, refund["status"] = refund["status"], "requires_action"
+    ctx.store.save(refund)
+    ctx.emit("refund.updated", refund, {"status": before})
+
+
+def _undo(ctx: Context, refund: JSON, status: str) -> None:
+    entry = balance.book(ctx, "refund_failure", refund["amount"], refund["currency"], refund["id"])
+    refund |= {"status": status, "failure_balance_transaction": entry["id"]}
+    ctx.store.save(refund)
+    _count(ctx, ctx.get("charge", refund["charge"]), -refund["amount"])
 
 
 @api("GET", "/v1/refunds")
@@ -164,7 +172,6 @@ def cancel_refund(ctx: Context, params: JSON, refund: str) -> JSON:
     found = ctx.get("refund", refund)
     if found["status"] != "requires_action":
         raise refused(f"This refund has a status of {found['status']} and cannot be canceled.")
-    found["status"] = "canceled"
-    ctx.store.save(found)
+    _undo(ctx, found, "canceled")
     ctx.emit("refund.updated", found, {"status": "requires_action"})
     return found

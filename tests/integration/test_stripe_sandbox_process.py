@@ -1,0 +1,95 @@
+"""The sandbox as a process: it listens on loopback only, and a crash loses nothing."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from tests.integration.stripe_sandbox import Receiver, receiver
+
+HEADERS = {"Authorization": "Bearer sk_test_lyceum", "Idempotency-Key": "k"}
+
+
+@asynccontextmanager
+async def _process(state: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.stripe_sandbox.main",
+        env={
+            **os.environ,
+            "LYCEUM_PORTS__STRIPE": str(port),
+            "LYCEUM_STRIPE_SANDBOX__STATE": str(state),
+            **environment,
+        },
+    )
+    try:
+        await asyncio.wait_for(_healthy(f"http://127.0.0.1:{port}"), 30)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def _healthy(url: str) -> None:
+    async with aiohttp.ClientSession() as http:
+        for _ in range(600):
+            try:
+                async with http.get(f"{url}/healthz") as response:
+                    assert await response.json() == {"status": "ok"}
+                    return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
+
+
+async def _create(http: aiohttp.ClientSession, url: str) -> tuple[str, bool]:
+    """(customer id, replayed)"""
+    async with http.post(f"{url}/v1/customers", data={"email": "a@example.com"}, headers=HEADERS) as response:
+        body = await response.json()
+        return body["id"], response.headers.get("Idempotent-Replayed") == "true"
+
+
+async def test_a_killed_sandbox_comes_back_with_all_it_committed(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as http, receiver() as hook:
+        hook.status = 500
+        async with _process(tmp_path / "state.db", **_webhook(hook)) as (process, url):
+            made, _ = await _create(http, url)
+            async with http.post(f"{url}/_sandbox/clock", json={"advance_seconds": 500}) as response:
+                assert response.status == 200
+            await hook.wait_for(1)
+            process.kill()
+            await process.wait()
+        hook.status, before = 200, len(hook.got)
+        async with _process(tmp_path / "state.db", **_webhook(hook)) as (_, url):
+            assert await _create(http, url) == (made, True)
+            async with http.get(f"{url}/_sandbox/clock") as response:
+                assert (await response.json())["offset_seconds"] == 500
+            await hook.wait_for(before + 1)
+
+
+def _webhook(hook: Receiver) -> dict[str, str]:
+    return {
+        "LYCEUM_STRIPE_SANDBOX__WEBHOOK_URL": hook.url,
+        "LYCEUM_STRIPE__SECRET_KEY": "sk_test_lyceum",
+        "LYCEUM_STRIPE__WEBHOOK_SECRETS": "whsec_new,whsec_old",
+    }
+
+
+async def test_it_listens_on_loopback_only(tmp_path: Path) -> None:
+    async with _process(tmp_path / "state.db") as (process, _):
+        listening = [
+            connection.laddr.ip
+            for connection in psutil.Process(process.pid).net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert listening == ["127.0.0.1"]
