@@ -12,23 +12,23 @@ import time
 from pathlib import Path
 
 import psutil
-from rich.console import Console
-from rich.live import Live
 
 from deploy.local import leftovers, requests
 from deploy.local.ports import PortTaken
 from deploy.local.services import table
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import StackState, creation_time, is_alive
-from deploy.local.status import as_json, observed, render
+from deploy.local.status import Board, as_json, console, observed, render
 from deploy.local.supervisor import ServiceFailed, Supervisor, last_lines
 from deploy.local.tools import ToolFailed
-
-console = Console()
 
 
 class UpFailed(Exception):
     """The stack did not come up."""
+
+
+EXPECTED = (PortTaken, ServiceFailed, ToolFailed, UpFailed)
+"""What stops a stack and needs no stack trace to be understood."""
 
 
 def up(*, detach: bool = False, infra: bool = False) -> None:
@@ -44,10 +44,14 @@ def up(*, detach: bool = False, infra: bool = False) -> None:
             start_detached(stack, infra=infra, show=True)
         else:
             serve(stack, infra=infra, show=True)
-    except (PortTaken, ServiceFailed, ToolFailed, UpFailed) as error:
-        console.print("The stack stopped.", style="bold red")
-        console.print(str(error), highlight=False, markup=False)
-        sys.exit(1)
+    except EXPECTED as error:
+        _give_up(str(error))
+
+
+def _give_up(reason: str) -> None:
+    console.print("\nThe stack stopped.", style="bold red")
+    console.print(reason, highlight=False, markup=False)
+    sys.exit(1)
 
 
 def serve(stack: Stack, *, infra: bool, show: bool) -> None:
@@ -64,8 +68,8 @@ async def _serve(supervisor: Supervisor, *, show: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
     loop.add_signal_handler(requests.SIGNAL, supervisor.obey)
-    with _live() if show else contextlib.nullcontext() as live:
-        refresher = asyncio.create_task(_refresh(live, supervisor)) if live else None
+    with Board(hint="Ctrl-C stops everything.") if show else contextlib.nullcontext() as board:
+        refresher = asyncio.create_task(_refresh(board, supervisor)) if board else None
         try:
             await supervisor.run()
         finally:
@@ -73,19 +77,14 @@ async def _serve(supervisor: Supervisor, *, show: bool) -> None:
                 refresher.cancel()
 
 
-async def _refresh(live: Live, supervisor: Supervisor) -> None:
+async def _refresh(board: Board, supervisor: Supervisor) -> None:
     while True:
-        footer = f"\nReady in {supervisor.state.seconds} s. Ctrl-C stops everything." if supervisor.state.ready else ""
-        live.update(render(supervisor.state, footer=footer), refresh=True)
+        board.show(supervisor.state)
         await asyncio.sleep(0.25)
 
 
-def _live() -> Live:
-    return Live(console=console, auto_refresh=False, transient=False)
-
-
-def start_detached(stack: Stack, *, infra: bool, show: bool, timeout: float = 300.0) -> StackState:
-    """Starts a launcher of its own session and waits until everything is ready. Raises UpFailed with its reason."""
+def start_detached(stack: Stack, *, infra: bool, show: bool, timeout: float = 600.0) -> StackState:
+    """Starts a launcher in a session of its own and waits until all is ready. Raises UpFailed with its reason."""
     stack.create()
     log = stack.log("launcher")
     stack.state_file.unlink(missing_ok=True)
@@ -100,22 +99,28 @@ def start_detached(stack: Stack, *, infra: bool, show: bool, timeout: float = 30
             check=True,
         )
     pid = int(launched.stdout)
-    born = creation_time(pid)
-    deadline = time.monotonic() + timeout
-    with _live() if show else contextlib.nullcontext() as live:
-        while time.monotonic() < deadline:
-            state = StackState.read(stack.state_file)
-            if state and live:
-                live.update(render(state), refresh=True)
-            if state and state.ready:
-                if show:
-                    console.print(f"\nReady in {state.seconds} s. `lyceum status` shows it, `lyceum down` stops it.")
-                return state
-            if not is_alive(pid, born):
-                state = StackState.read(stack.state_file)
-                raise UpFailed(state.failure if state and state.failure else "\n".join(last_lines(log, 40)))
-            time.sleep(0.2)
-    _end_launcher(pid)
+    try:
+        with Board(hint="`make status` shows it, `make down` stops it.") if show else contextlib.nullcontext() as board:
+            return _until_ready(stack, pid, board, timeout)
+    except BaseException:
+        _end_launcher(pid)
+        raise
+
+
+def _until_ready(stack: Stack, pid: int, board: Board | None, timeout: float) -> StackState:
+    born, deadline = creation_time(pid), time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        alive = is_alive(pid, born)
+        state = StackState.read(stack.state_file)
+        if state and board:
+            board.show(state)
+        if state and state.ready:
+            return state
+        if not alive:
+            raise UpFailed(
+                state.failure if state and state.failure else "\n".join(last_lines(stack.log("launcher"), 40))
+            )
+        time.sleep(0.2)
     raise UpFailed(f"not ready after {timeout:g} s; see {stack.home / 'logs'}")
 
 
@@ -145,7 +150,7 @@ def down() -> None:
 
 
 def reset() -> None:
-    """Stops the stack and deletes its folder. Downloads stay in the cache."""
+    """Stops the stack and deletes its data, logs and secrets. Downloads stay in the cache."""
     stack = Stack.open()
     stop(stack)
     for folder in ("data", "logs", "run"):
@@ -176,14 +181,33 @@ def status(*, json: bool = False) -> None:
 
 
 def demo(*, exit: bool = False) -> None:
-    """Starts the stack when it is down and tells the story; the stack stays up unless `exit`."""
+    """Starts the stack when it is down and tells the story. What was started here stays up until Ctrl-C, or `exit`."""
     from deploy.demo import story
 
-    stack = Stack.open()
+    stack = Stack.attach()
     state = StackState.read(stack.state_file)
-    if not (state and state.is_running() and state.ready):
+    started = not (state and state.is_running())
+    if started:
         up(detach=True)
-    outcome = story.run(stack)
-    if exit:
-        stop(stack)
+        stack = Stack.attach()
+    try:
+        outcome = story.run(stack)
+        if started and not exit:
+            _stay(stack)
+    except KeyboardInterrupt:
+        outcome = 130
+    finally:
+        if started or exit:
+            console.print("Stopping the stack; its data stays.")
+            stop(stack)
     sys.exit(outcome)
+
+
+def _stay(stack: Stack) -> None:
+    """Until Ctrl-C, `make down` elsewhere, or the stack's own end."""
+    console.print("\nEverything stays up. Ctrl-C stops it.", style="bold")
+    with contextlib.suppress(KeyboardInterrupt):
+        while (state := StackState.read(stack.state_file)) and state.is_running():
+            time.sleep(0.5)
+        if state and state.failure:
+            _give_up(state.failure)

@@ -3,11 +3,8 @@
 import os
 import sys
 
-from deploy.local.commands import serve
-from deploy.local.ports import PortTaken
+from deploy.local.commands import EXPECTED, serve
 from deploy.local.stack import Stack
-from deploy.local.supervisor import ServiceFailed
-from deploy.local.tools import ToolFailed
 
 
 def main(arguments: list[str]) -> int:
@@ -15,7 +12,7 @@ def main(arguments: list[str]) -> int:
     _leave_the_parent()
     try:
         serve(Stack.open(), infra="--infra" in arguments, show=False)
-    except (PortTaken, ServiceFailed, ToolFailed) as error:
+    except EXPECTED as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy.local import environment, ports
+from deploy.local.state import StackState
 
 PROJECT = Path(__file__).resolve().parents[2]
 UNPRIVILEGED_USER = "nobody"
@@ -27,6 +28,13 @@ class Stack:
         """The stack in `home` (default `LYCEUM_HOME`, else `.lyceum` in the project). Writes nothing."""
         home = (home or Path(environ.get("LYCEUM_HOME") or PROJECT / ".lyceum")).resolve()
         return cls(home, ports.configured(environ), environment.secrets(home / "env"), dict(environ))
+
+    @classmethod
+    def attach(cls, home: Path | None = None, environ: Mapping[str, str] = os.environ) -> "Stack":
+        """The stack as it runs now: with the ports it was started with, whatever this environment says."""
+        stack = cls.open(home, environ)
+        state = StackState.read(stack.state_file)
+        return replace(stack, ports=state.ports) if state and state.is_running() else stack
 
     def create(self) -> None:
         """Makes the folders and writes the env file."""

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ class StackState:
     pid: int
     started: float
     services: list[ServiceState] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)
     ready: bool = False
     failure: str = ""
     seconds: float | None = None
@@ -90,6 +91,8 @@ def creation_time(pid: int) -> float | None:
         return None
 
 
-def own_state(services: Sequence[ServiceState]) -> StackState:
+def own_state(services: Sequence[ServiceState], ports: Mapping[str, int]) -> StackState:
     """A fresh state written by this process."""
-    return StackState(pid=os.getpid(), started=psutil.Process().create_time(), services=list(services))
+    return StackState(
+        pid=os.getpid(), started=psutil.Process().create_time(), services=list(services), ports=dict(ports)
+    )

@@ -2,11 +2,14 @@
 
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.state import GOOD, ServiceState, StackState, is_alive
+from deploy.local.state import GOOD, ServiceState, StackState, Status, is_alive
+
+console = Console()
 
 _COLOURS = {
     "ready": "green",
@@ -58,6 +61,46 @@ def _service_json(service: ServiceState) -> dict[str, Any]:
         "detail": service.detail,
         "notice": service.notice,
     }
+
+
+class Board:
+    """Shows a starting stack: a live table on a terminal, elsewhere a line for each change."""
+
+    def __init__(self, *, hint: str) -> None:
+        self._hint = hint
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._said: dict[str, tuple[Status, str]] = {}
+
+    def __enter__(self) -> "Board":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, state: StackState) -> None:
+        footer = f"\nReady in {state.seconds} s. {self._hint}" if state.ready else ""
+        if self._live:
+            self._live.update(render(state, footer=footer), refresh=True)
+            return
+        changed = [service for service in state.services if self._said.get(service.name) != _gist(service)]
+        for service in changed:
+            self._said[service.name] = _gist(service)
+            if service.status != "waiting":
+                words = [f"{service.name}:", service.status, service.detail or service.notice or _took(service)]
+                console.print(" ".join(filter(None, words)), highlight=False, markup=False)
+        if changed and state.ready:
+            console.print(footer.strip(), highlight=False, markup=False)
+
+
+def _gist(service: ServiceState) -> tuple[Status, str]:
+    return service.status, service.detail
+
+
+def _took(service: ServiceState) -> str:
+    return f"in {service.seconds} s, {service.url}" if service.status == "ready" else ""
 
 
 def render(state: StackState, *, footer: str = "") -> RenderableType:

@@ -191,7 +191,7 @@ class Supervisor:
     def __init__(self, stack: Stack, services: Sequence[Service]) -> None:
         self._stack = stack
         self.runners = {service.name: Runner(service, stack, self._publish) for service in services}
-        self.state = own_state([runner.state for runner in self.runners.values()])
+        self.state = own_state([runner.state for runner in self.runners.values()], stack.ports)
         self._stopping = asyncio.Event()
         self._began = time.monotonic()
 

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 from deploy.local import commands, ports, requests
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import StackState
-from deploy.local.status import as_json, observed
+from deploy.local.status import as_json, console, observed
 
 HOME = Path(os.environ.get("LYCEUM_TEST_HOME") or PROJECT / ".lyceum" / "test")
 KEEP = "LYCEUM_TEST_KEEP_STACK"
@@ -34,7 +34,7 @@ class Servers:
 
     def __init__(self, home: Path = HOME) -> None:
         self.home = home
-        self.stack = Stack.open(home, _environ())
+        self.stack = Stack.attach(home, _environ())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -117,7 +117,7 @@ def main(action: str) -> None:
         with servers.without(sys.argv[2]):
             pass
     state = servers.state()
-    commands.console.print_json(data=as_json(observed(state) if state else None))
+    console.print_json(data=as_json(observed(state) if state else None))
 
 
 if __name__ == "__main__":
