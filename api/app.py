@@ -9,10 +9,12 @@ from fastapi import APIRouter, FastAPI
 from api import errors, middleware, openapi
 from api.container import AppContainer
 from api.routers import (
+    admin_ledger,
     admin_processes,
     admin_teachers,
     auth,
     courses,
+    docs,
     enrollments,
     health,
     lessons,
@@ -43,6 +45,7 @@ ROUTERS: list[APIRouter] = [
     orders.router,
     enrollments.router,
     admin_processes.router,
+    admin_ledger.router,
 ]
 """Mounted under `/v1`."""
 
@@ -72,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         lifespan=lifespan,
         middleware=middleware.stack(settings.api),
-        docs_url="/docs" if settings.api.docs else None,
+        docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json" if settings.api.docs else None,
         redirect_slashes=False,
@@ -84,5 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(pages.router)
     app.include_router(stripe_webhooks.router)
+    if settings.api.docs:
+        app.include_router(docs.router)
     telemetry.instrument_app(app, settings)
     return app
