@@ -32,7 +32,8 @@ stripe.enable_telemetry = False
 @cache
 def _registry() -> Registry[Any]:
     registry: Registry[Any] = Registry()
-    return registry.with_resource("urn:subset", DRAFT202012.create_resource(schema.document()))
+    registry = registry.with_resource("urn:subset", DRAFT202012.create_resource(schema.document()))
+    return registry
 
 
 @cache
