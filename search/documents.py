@@ -18,7 +18,7 @@ MARK_START, MARK_END = "\ue000", "\ue001"
 """Stand around highlighted words until the text is escaped; no indexed text contains them."""
 
 GONE = 2**62
-"""The version of a deletion that nothing may follow: the course's row is gone."""
+"""The version that nothing may follow: the course's row is gone."""
 
 _TITLE_SORT_LENGTH = 100
 _MARKS = dict.fromkeys(map(ord, MARK_START + MARK_END))
@@ -28,7 +28,7 @@ _COURSES = select(Course).options(defer(Course.description_html))
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the index should hold for a course as of `version`; `document` None means nothing."""
+    """What the index should hold for a course as of `version`; `document` None: nothing."""
 
     id: UUID
     version: int

@@ -5,8 +5,9 @@ to exactly one. Writers write to every index that has a `…-write` alias of its
 old and the new one hear of each change; writing through that alias means that a write to an index deleted a moment
 ago fails instead of creating an index of that name.
 
-Documents carry the course's row version: an older write, and a write after a newer deletion, changes nothing, so
-writers need not agree on an order.
+Documents carry the course's row version, and an older write changes nothing, so writers need not agree on an order. A
+course that is not published any more leaves an empty document: OpenSearch forgets the version of a deleted one after a
+while, and deleting creates an index that is missing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import orjson
 from core.settings import OpenSearchSettings
 from search.client import RETRY_AFTER, SearchClient, SearchUnavailable
 from search.documents import Entry
-from search.mappings import MAPPINGS, SETTINGS, VERSION
+from search.mappings import EVERY_COURSE, MAPPINGS, SETTINGS, VERSION
 
 _ADMIN_TIMEOUT = 30.0
 _BULK_TIMEOUT = 30.0
@@ -91,8 +92,8 @@ async def refresh(client: SearchClient, index: str) -> None:
 
 
 async def count(client: SearchClient, index: str) -> int:
-    """Documents visible to searches."""
-    answer = await client.request("GET", f"/{index}/_count")
+    """Courses visible to searches."""
+    answer = await client.request("POST", f"/{index}/_count", {"query": EVERY_COURSE})
     return int(answer["count"])
 
 
@@ -111,10 +112,7 @@ async def write(client: SearchClient, targets: Sequence[str], entries: Sequence[
                 "version_type": "external_gte",
                 "require_alias": True,
             }
-            if entry.document is None:
-                lines.append(orjson.dumps({"delete": where}))
-            else:
-                lines += orjson.dumps({"index": where}), orjson.dumps(entry.document)
+            lines += orjson.dumps({"index": where}), orjson.dumps(entry.document or {})
     if lines:
         answer = await client.request("POST", "/_bulk", b"\n".join(lines) + b"\n", timeout=_BULK_TIMEOUT)
         if answer["errors"]:

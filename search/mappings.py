@@ -13,8 +13,6 @@ SETTINGS: Final[dict[str, Any]] = {
     "number_of_shards": 1,
     "auto_expand_replicas": "0-1",
     "refresh_interval": "1s",
-    # How long the version of a deleted document is remembered, so that a late write cannot bring it back.
-    "gc_deletes": "1h",
     "analysis": {
         "char_filter": {
             # The tokenizer would drop the signs that tell C, C++ and C# apart, and keep "node.js" in one piece.
@@ -66,3 +64,6 @@ MAPPINGS: Final[dict[str, Any]] = {
         "published_at": {"type": "date"},
     },
 }
+
+EVERY_COURSE: Final[dict[str, Any]] = {"exists": {"field": "published_at"}}
+"""Matches all but the empty documents of courses that are not published any more."""

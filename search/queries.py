@@ -18,6 +18,7 @@ from domain.errors import FieldError, Invalid
 from search.client import IndexMissing, QueryRefused, SearchClient
 from search.documents import MARK_END, MARK_START
 from search.indices import read_alias
+from search.mappings import EVERY_COURSE
 
 FACETS: Final = ("category", "level", "language", "price")
 MAX_WORDS: Final = 12
@@ -108,7 +109,7 @@ def search_body(query: CourseQuery, after: Sequence[Any] | None = None) -> dict[
     field, direction, _ = query.order
     filters = _filters(query)
     body: dict[str, Any] = {
-        "query": _words_query(query.words) if query.words else {"match_all": {}},
+        "query": _words_query(query.words) if query.words else {"bool": {"filter": EVERY_COURSE}},
         "aggs": {facet: _facet(facet, filters) for facet in FACETS},
         "sort": [{field: direction}, {"id": "asc"}],
         "size": query.limit + 1,

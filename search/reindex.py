@@ -42,10 +42,10 @@ class ReindexRunning(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """`documents` were visible to searches in `index` when readers were pointed to it."""
+    """`courses` were visible to searches in `index` when readers were pointed to it."""
 
     index: str
-    documents: int
+    courses: int
     removed: list[str]
 
 
@@ -56,13 +56,13 @@ async def rebuild(client: SearchClient, db: Database, *, batch: int = _BATCH) ->
         index = await indices.create(client, clock.now())
         await _fill(client, db, index, batch)
         await indices.refresh(client, index)
-        documents = await indices.count(client, index)
+        courses = await indices.count(client, index)
         # A lost connection means a lost lock: another rebuild may have begun and dropped this index.
         await lock.execute(text("select 1"))
         await indices.publish(client, index)
         removed = await indices.drop_unused(client)
-    _log.info("course index rebuilt", index=index, documents=documents, removed=removed)
-    return Rebuilt(index, documents, removed)
+    _log.info("course index rebuilt", index=index, courses=courses, removed=removed)
+    return Rebuilt(index, courses, removed)
 
 
 async def _fill(client: SearchClient, db: Database, index: str, batch: int) -> None:
@@ -109,4 +109,4 @@ def run() -> None:
     except ReindexRunning as refusal:
         typer.echo(refusal.detail, err=True)
         raise typer.Exit(1) from None
-    typer.echo(f"{rebuilt.index}: {rebuilt.documents} courses")
+    typer.echo(f"{rebuilt.index}: {rebuilt.courses} courses")

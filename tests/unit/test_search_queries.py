@@ -17,7 +17,7 @@ BEGINNER = Level.BEGINNER
 def test_a_search_without_words_is_newest_first_and_highlights_nothing() -> None:
     body = search_body(CourseQuery(limit=10))
 
-    assert body["query"] == {"match_all": {}}
+    assert body["query"] == {"bool": {"filter": {"exists": {"field": "published_at"}}}}
     assert body["sort"] == [{"published_at": "desc"}, {"id": "asc"}]
     assert body["size"] == 11
     assert "highlight" not in body
