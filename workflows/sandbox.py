@@ -10,6 +10,7 @@ PASSED_THROUGH = (
     "domain",
     "models",
     "services",
+    "workflows.shared",
 )
 
 

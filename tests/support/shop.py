@@ -1,0 +1,155 @@
+"""A shop in motion: students who buy through the API, and what the database says came of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from core.db import Database
+from core.ids import new_id
+from core.security.tokens import Tokens
+from domain.identity import Role
+from tests.api.accounts import Account, sign_in
+from tests.api.authoring import Author
+from tests.support.product import Product
+from tests.support.sandbox import Sandbox
+from tests.support.wait import until
+
+PRICE = 4900
+
+
+@dataclass(frozen=True)
+class Purchase:
+    student: Account
+    order_id: str
+    checkout_url: str
+
+
+class Shop:
+    def __init__(self, product: Product, sandbox: Sandbox, db: Database) -> None:
+        self.product, self.sandbox, self.db = product, sandbox, db
+        self._tokens = Tokens(product.settings.auth)
+
+    async def account(self, *roles: Role) -> Account:
+        return await sign_in(self.db, self._tokens, *roles)
+
+    async def course(self, **fields: Any) -> str:
+        """A published course of a new teacher; by default 49 dollars and no capacity."""
+        teacher = await self.account(Role.TEACHER, Role.STUDENT)
+        author = Author(self.product.http, teacher.headers)
+        course_id, _, _ = await author.published(
+            **{"price": {"amount": PRICE, "currency": "usd"}, "capacity": None} | fields
+        )
+        return course_id
+
+    async def place(self, student: Account, *course_ids: str, key: str | None = None) -> Any:
+        """`POST /orders` as it is answered."""
+        return await self.product.http.post(
+            "/v1/orders",
+            json={"items": [{"course_id": course_id} for course_id in course_ids]},
+            headers={**student.headers, "Idempotency-Key": key or str(new_id())},
+        )
+
+    async def order(self, *course_ids: str, student: Account | None = None) -> Purchase:
+        """A placed order with its payment page."""
+        student = student or await self.account()
+        answer = await self.place(student, *course_ids)
+        assert answer.status_code in (201, 202), answer.text
+        order_id = answer.json()["id"]
+        url = answer.json()["checkout_url"] or await until(lambda: self._checkout_url(student, order_id), timeout=60)
+        return Purchase(student, order_id, url)
+
+    async def _checkout_url(self, student: Account, order_id: str) -> str | None:
+        url: str | None = (await self.read(student, order_id))["checkout_url"]
+        return url
+
+    async def read(self, student: Account, order_id: str) -> dict[str, Any]:
+        answer = await self.product.http.get(f"/v1/orders/{order_id}", headers=student.headers)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def buy(self, *course_ids: str, student: Account | None = None, settled: bool = True) -> Purchase:
+        """Orders, pays with a good card and waits until the order is settled (or just paid)."""
+        purchase = await self.order(*course_ids, student=student)
+        assert await self.sandbox.pay(purchase.checkout_url) == 200
+        await (self.settled(purchase.order_id) if settled else self.has_status(purchase.order_id, "paid"))
+        return purchase
+
+    async def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        async with self.db.read() as session:
+            return [dict(row) for row in (await session.execute(text(query), values)).mappings()]
+
+    async def value(self, query: str, **values: Any) -> Any:
+        [row] = await self.rows(query, **values)
+        [value] = row.values()
+        return value
+
+    async def status(self, order_id: str) -> str:
+        found: str = await self.value("select status from orders where id = :id", id=UUID(order_id))
+        return found
+
+    async def has_status(self, order_id: str, status: str, *, timeout: float = 60) -> None:
+        async def arrived() -> bool:
+            return await self.status(order_id) == status
+
+        await until(arrived, timeout=timeout, every=0.05)
+
+    async def settled(self, order_id: str, *, timeout: float = 90) -> None:
+        """Waits until every charge of the order is booked and settled, and one at least is."""
+
+        async def arrived() -> bool:
+            found: bool = await self.value(
+                "select coalesce(bool_and(settled_at is not null), false) from payments where order_id = :id",
+                id=UUID(order_id),
+            )
+            return found
+
+        await until(arrived, timeout=timeout, every=0.05)
+
+    async def returned(self, order_id: str, *, timeout: float = 90) -> None:
+        """Waits until the stray money of the order went back."""
+
+        async def arrived() -> bool:
+            query = "select count(*) = 1 and bool_and(status = 'succeeded') from refunds where order_id = :id"
+            return bool(await self.value(query, id=UUID(order_id)))
+
+        await until(arrived, timeout=timeout, every=0.05)
+
+    async def postings(self, order_id: str) -> list[str]:
+        """The kinds of the order's ledger transactions, sorted."""
+        found = await self.rows("select kind from ledger_transactions where order_id = :id", id=UUID(order_id))
+        return sorted(row["kind"] for row in found)
+
+    async def enrollments(self, course_id: str) -> int:
+        found: int = await self.value(
+            "select count(*) from enrollments where course_id = :id and status = 'active'", id=UUID(course_id)
+        )
+        return found
+
+    async def events(self, order_id: str) -> list[str]:
+        """The types of the order's events, in order."""
+        found = await self.rows("select type from outbox where subject = :s order by seq", s=f"order/{order_id}")
+        return [row["type"] for row in found]
+
+    async def ledger_totals(self) -> dict[str, int]:
+        """The sum of every ledger account by code."""
+        found = await self.rows(
+            "select code, sum(amount)::bigint total from ledger_entries join ledger_accounts a on a.id = account_id"
+            " group by code"
+        )
+        return {row["code"]: row["total"] for row in found}
+
+    async def reconciles(self) -> None:
+        """The ledger's Stripe balance is the sum of the sandbox's balance transactions, and all entries sum to zero."""
+        totals = await self.ledger_totals()
+        assert sum(totals.values()) == 0
+        at_stripe = sum(entry["net"] for entry in await self.sandbox.balance_transactions())
+        assert totals.get("stripe_balance", 0) == at_stripe
+
+
+def keys_used_once(requests: Sequence[dict[str, Any]]) -> bool:
+    """Whether each idempotency key made Stripe do something exactly once."""
+    executed = [entry["key"] for entry in requests if entry["status"] == 200 and not entry["replayed"]]
+    return len(executed) == len(set(executed))
