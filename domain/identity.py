@@ -35,6 +35,7 @@ class Permission(StrEnum):
     TEACHER_GRANT = "teacher.grant"
     PROCESS_READ = "process.read"
     PROCESS_ACT = "process.act"
+    FINANCE_READ = "finance.read"
 
 
 class Role(StrEnum):

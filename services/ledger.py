@@ -31,6 +31,7 @@ class EntryRecord:
 
     account: str
     owner_id: UUID | None
+    currency: str
     amount: int
     balance_after: int | None
 
@@ -118,6 +119,7 @@ async def entries_of_order(session: AsyncSession, order_id: UUID) -> list[Transa
             LedgerEntry.transaction_id,
             LedgerAccount.code,
             LedgerAccount.owner_id,
+            LedgerEntry.currency,
             LedgerEntry.amount,
             LedgerEntry.balance_after,
         )
@@ -127,8 +129,9 @@ async def entries_of_order(session: AsyncSession, order_id: UUID) -> list[Transa
         .order_by(LedgerEntry.transaction_id, LedgerEntry.line)
     )
     entries: dict[UUID, list[EntryRecord]] = {}
-    for transaction_id, code, owner_id, amount, balance_after in rows:
-        entries.setdefault(transaction_id, []).append(EntryRecord(code, owner_id, amount, balance_after))
+    for transaction_id, code, owner_id, currency, amount, balance_after in rows:
+        record = EntryRecord(code, owner_id, currency, amount, balance_after)
+        entries.setdefault(transaction_id, []).append(record)
     return [_record(transaction, entries[transaction.id]) for transaction in transactions]
 
 

@@ -77,9 +77,9 @@ async def test_a_sale_and_its_settlement_are_booked_and_read_back(ledger_db: Dat
         assert (booked.currency, booked.occurred_at, booked.actor) == ("usd", NOW, "test")
         assert (booked.workflow_id, booked.stripe_balance_txn, booked.memo) == ("order-1", None, {})
         assert booked.entries == (
-            EntryRecord("stripe_receivable", None, 4249, None),
-            EntryRecord("creator_pending", ANN, -2974, -2974),
-            EntryRecord("platform_fees", None, -1275, None),
+            EntryRecord("stripe_receivable", None, "usd", 4249, None),
+            EntryRecord("creator_pending", ANN, "usd", -2974, -2974),
+            EntryRecord("platform_fees", None, "usd", -1275, None),
         )
         assert await ledger.balance(session, "creator_pending", currency="usd", owner_id=ANN) == -3674
         assert await ledger.balance(session, "creator_pending", currency="usd", owner_id=BOB) == 0

@@ -45,7 +45,7 @@ def test_the_permission_matrix(role: Role, granted: set[Permission]) -> None:
 
 
 def test_only_administrators_manage_others_and_the_platform() -> None:
-    reserved = {P.COURSE_MANAGE, P.TEACHER_GRANT, P.PROCESS_READ, P.PROCESS_ACT}
+    reserved = {P.COURSE_MANAGE, P.TEACHER_GRANT, P.PROCESS_READ, P.PROCESS_ACT, P.FINANCE_READ}
     assert not permissions_of([Role.STUDENT, Role.TEACHER]) & reserved
     assert permissions_of([]) == frozenset()
 
