@@ -1,0 +1,180 @@
+"""What operators see of the messaging processes: health pages, gauges, traces."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import httpx2
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Span
+from prometheus_client import REGISTRY
+from pydantic import SecretStr
+from sqlalchemy import insert
+
+from core import clock, telemetry
+from core.db import Database
+from core.ids import new_id
+from core.messaging import broker, topology
+from core.messaging.consumer import External
+from core.messaging.envelope import Envelope
+from core.messaging.loop import ConsumerLoop
+from core.messaging.monitor import observe_database, observe_queues
+from core.messaging.relay import Relay
+from core.messaging.store import session
+from core.settings import Settings
+from domain.contracts.events import CourseUpdated
+from models.process import Process
+from services.outbox import emit
+from tests.support.isolation import as_environment
+from tests.support.messaging import command, published, running
+from tests.support.wait import until
+
+
+def _gauge(name: str, **labels: str) -> float | None:
+    return REGISTRY.get_sample_value(name, labels)
+
+
+async def test_gauges_show_what_waits_and_what_is_stuck(queues: Settings, db: Database) -> None:
+    async with running(Relay(queues)):
+        async with db.transaction() as transaction:
+            first = await emit(transaction, CourseUpdated(course_id=new_id()))
+        await until(published(db, first))
+    async with db.transaction() as transaction:
+        await emit(transaction, CourseUpdated(course_id=new_id()))
+        for _ in range(2):
+            await transaction.execute(
+                insert(Process).values(
+                    id=f"test-{new_id()}", kind="test", subject_id=new_id(), state="waiting", stuck_since=clock.now()
+                )
+            )
+    async with session(queues.database, "test") as connection:
+        await observe_database(connection)
+    lag, rows = _gauge("lyceum_outbox_lag_seconds"), _gauge("lyceum_outbox_rows")
+    assert rows == 1
+    assert lag is not None
+    assert lag > 0
+    assert _gauge("lyceum_processes_stuck", kind="test") == 2
+    async with broker.connect(queues.rabbitmq, "test") as connection:
+        await observe_queues(connection, queues.rabbitmq)
+    queue = topology.queue_name(queues.rabbitmq, "search")
+    assert _gauge("lyceum_queue_depth", queue=queue) == 1
+    assert _gauge("lyceum_queue_consumers", queue=queue) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def process(settings: Settings, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`lyceum ARGUMENTS` with its health page, and that page's address."""
+    port = _free_port()
+    served = settings.model_copy(update={"telemetry": settings.telemetry.model_copy(update={"metrics_port": port})})
+    started = await asyncio.create_subprocess_exec(
+        *command(*arguments), env=os.environ | as_environment(served), stdout=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield started, f"http://127.0.0.1:{port}"
+    finally:
+        if started.returncode is None:
+            started.kill()
+            await started.wait()
+
+
+@pytest.mark.parametrize("arguments", [("relay",), ("consume", "notifications"), ("consume", "search")])
+async def test_a_process_tells_its_health_and_ends_on_sigterm(queues: Settings, arguments: tuple[str, ...]) -> None:
+    async with process(queues, *arguments) as (started, url), httpx2.AsyncClient(base_url=url) as http:
+
+        async def ready() -> bool:
+            try:
+                return (await http.get("/readyz")).status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        await until(ready, timeout=60)
+        assert (await http.get("/healthz")).json() == {"status": "ok"}
+        assert (await http.get("/readyz")).json() == {"status": "ok", "failing": {}}
+        metrics = (await http.get("/metrics")).text
+        assert "lyceum_outbox_lag_seconds" in metrics
+        assert "process_resident_memory_bytes" in metrics
+        started.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(started.wait(), 30) == 0
+
+
+async def test_a_process_without_its_broker_is_alive_and_not_ready(queues: Settings) -> None:
+    nowhere = queues.rabbitmq.model_copy(update={"url": SecretStr("amqp://127.0.0.1:9/")})
+    settings = queues.model_copy(update={"rabbitmq": nowhere})
+    async with process(settings, "relay") as (started, url), httpx2.AsyncClient(base_url=url) as http:
+
+        async def answered() -> httpx2.Response | None:
+            try:
+                return await http.get("/readyz")
+            except httpx2.TransportError:
+                return None
+
+        answer = await until(answered, timeout=60)
+        assert answer is not None
+        assert answer.status_code == 503
+        assert answer.json() == {"status": "unavailable", "failing": {"relay": "ConnectionError"}}
+        assert (await http.get("/healthz")).status_code == 200
+        started.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(started.wait(), 30) == 0
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(telemetry, "_tracer", provider.get_tracer("test"))
+    yield exporter
+    provider.shutdown()
+
+
+async def test_one_trace_reaches_from_the_request_to_the_handler(
+    queues: Settings, db: Database, spans: InMemorySpanExporter
+) -> None:
+    inside: list[str | None] = []
+
+    async def note(envelope: Envelope) -> None:
+        inside.append(telemetry.current_traceparent())
+
+    consumer = ConsumerLoop(topology.SUBSCRIPTIONS["search"], External(note), db, queues.rabbitmq)
+    course = new_id()
+    with telemetry.span("request") as request:
+        async with db.transaction() as transaction:
+            event_id = await emit(transaction, CourseUpdated(course_id=course))
+    async with running(Relay(queues), consumer):
+
+        async def handled() -> bool:
+            return any(span.name == "handle course.updated.v1" for span in _of(spans, request))
+
+        await until(published(db, event_id))
+        await until(handled)
+    by_name = {span.name: span for span in _of(spans, request)}
+    assert set(by_name) == {"request", "publish course.updated.v1", "handle course.updated.v1"}
+    handling = by_name["handle course.updated.v1"].context
+    assert f"00-{handling.trace_id:032x}-{handling.span_id:016x}-{handling.trace_flags:02x}" in inside
+    for name in ("publish course.updated.v1", "handle course.updated.v1"):
+        parent = by_name[name].parent
+        assert parent is not None
+        assert parent.span_id == request.get_span_context().span_id
+
+
+def _of(spans: InMemorySpanExporter, root: Span) -> list[ReadableSpan]:
+    """The finished spans of the root's trace."""
+    return [span for span in spans.get_finished_spans() if span.context.trace_id == root.get_span_context().trace_id]
+
+
+def test_a_failed_span_names_the_error_and_quotes_nothing(spans: InMemorySpanExporter) -> None:
+    with pytest.raises(ValueError, match=r"ada@example\.com"), telemetry.span("work"):
+        raise ValueError("ada@example.com")
+    (span,) = spans.get_finished_spans()
+    assert (span.status.is_ok, span.status.description, span.events) == (False, "ValueError", ())
