@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from sqlalchemy import text
+import asyncpg
+from sqlalchemy import event, text
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from core.settings import DatabaseSettings
@@ -18,7 +21,6 @@ class Database:
             pool_size=settings.pool_size,
             max_overflow=settings.max_overflow,
             pool_timeout=settings.connect_timeout,
-            pool_pre_ping=True,
             connect_args={
                 "timeout": settings.connect_timeout,
                 "command_timeout": settings.statement_timeout,
@@ -29,6 +31,9 @@ class Database:
                 },
             },
         )
+        # The driver knows when the server has closed a connection, so asking the server (pool_pre_ping: three round
+        # trips, more than most transactions take) would tell nothing new.
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         readers = self.engine.execution_options(postgresql_readonly=True)
         self._readers = async_sessionmaker(readers, expire_on_commit=False)
@@ -50,6 +55,24 @@ class Database:
         async with self._readers() as session:
             yield session  # closing rolls back and, unlike rollback(), leaves what was loaded readable
 
+    async def fetch_row(self, statement: str, *arguments: object) -> Any | None:
+        """The first row that PostgreSQL's own SQL (`$1`, `$2`, …) answers, or None.
+
+        It runs by itself on the driver's connection and takes a fifth of what a session takes: meant for the few reads
+        that are most of the traffic. Failures surface as SQLAlchemy's, like those of sessions.
+        """
+        try:
+            connection = await self.engine.raw_connection()
+            try:
+                row = await connection.driver_connection.fetchrow(statement, *arguments)  # type: ignore[union-attr]
+            finally:
+                # Also when canceled: the driver cancels the statement and its next user waits for that.
+                connection.close()
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, self.engine.dialect.loaded_dbapi.Error) as error:
+            lost = not isinstance(error, asyncpg.PostgresError)
+            raise OperationalError(statement, None, error, connection_invalidated=lost) from error
+        return row
+
     async def ping(self) -> None:
         """Raises unless PostgreSQL answers."""
         async with self.read() as session:
@@ -57,3 +80,9 @@ class Database:
 
     async def dispose(self) -> None:
         await self.engine.dispose()
+
+
+def _refuse_closed(connection: Any, *_: object) -> None:
+    """Makes the pool replace a connection that was closed while it lay there."""
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError("closed by the server")

@@ -1,0 +1,85 @@
+"""The connection pool: what it notices, and reads that go past sessions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from core.db import Database
+from core.settings import Settings
+
+
+@pytest.fixture
+async def small(settings: Settings) -> AsyncIterator[Database]:
+    """A pool of one connection, under a name of its own."""
+    one = settings.database.model_copy(update={"pool_size": 1, "max_overflow": 0})
+    database = Database(one, application_name=f"pool-{uuid4().hex[:8]}")
+    yield database
+    await database.dispose()
+
+
+async def backend(database: Database) -> int:
+    row = await database.fetch_row("select pg_backend_pid()")
+    assert row is not None
+    return int(row[0])
+
+
+async def end(db: Database, pid: int) -> None:
+    """Ends a connection at the server, and waits until it is gone."""
+    async with db.transaction() as session:
+        await session.execute(text("select pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+async def test_a_connection_the_server_closed_is_replaced_unseen(small: Database, db: Database) -> None:
+    first = await backend(small)
+    assert await backend(small) == first
+    await end(db, first)
+    assert await backend(small) != first
+    await end(db, await backend(small))
+    async with small.transaction() as session:
+        assert await session.scalar(text("select 1")) == 1
+    await end(db, await backend(small))
+    async with small.read() as session:
+        assert await session.scalar(text("select 1")) == 1
+
+
+async def test_a_row_is_fetched_with_its_types(small: Database) -> None:
+    id_ = uuid4()
+    row = await small.fetch_row("select $1::uuid, $2::boolean or false, null", id_, True)
+    assert row is not None
+    assert tuple(row) == (id_, True, None)
+    assert await small.fetch_row("select 1 where $1::boolean", False) is None
+
+
+async def test_failures_surface_as_those_of_sessions(small: Database, db: Database) -> None:
+    with pytest.raises(OperationalError) as missing:
+        await small.fetch_row("select * from no_such_table")
+    assert (missing.value.orig.sqlstate, missing.value.connection_invalidated) == ("42P01", False)  # type: ignore[union-attr]
+    pid = await backend(small)
+    waiting = asyncio.create_task(small.fetch_row("select pg_sleep(60)"))
+    await end(db, pid)
+    with pytest.raises(OperationalError) as lost:
+        await waiting
+    assert lost.value.orig.sqlstate in ("57P01", "08003")  # type: ignore[union-attr]
+    assert await backend(small) != pid
+
+
+async def test_a_canceled_read_gives_its_connection_back(small: Database) -> None:
+    for _ in range(3):
+        reading = asyncio.create_task(small.fetch_row("select pg_sleep(60)"))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reading, 0.05)
+    assert await small.fetch_row("select 1") is not None
+
+
+async def test_without_a_server_the_failure_is_an_outage(settings: Settings) -> None:
+    nowhere = settings.database.model_copy(
+        update={"url": type(settings.database.url)("postgresql+asyncpg://x:y@127.0.0.1:1/x")}
+    )
+    database = Database(nowhere, application_name="nowhere")
+    with pytest.raises(OSError, match=r"Connect call failed|refused"):
+        await database.fetch_row("select 1")
+    await database.dispose()
