@@ -88,7 +88,9 @@ async def _exclusive(client: SearchClient, db: Database) -> AsyncIterator[AsyncC
         try:
             yield connection
         finally:
-            await connection.execute(text("select pg_advisory_unlock(:key)"), key)
+            # With a broken connection the lock is gone already.
+            if not connection.invalidated:
+                await connection.execute(text("select pg_advisory_unlock(:key)"), key)
 
 
 async def _run() -> Rebuilt:
