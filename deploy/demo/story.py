@@ -5,9 +5,8 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from aio_pika.exceptions import AMQPError
@@ -21,7 +20,7 @@ from deploy.demo.seed import Seeded, seed
 from deploy.demo.stage import Person, Stage, StepFailed, check, open_stage, until
 from deploy.demo.tale import Chapter, Link, Rescue, Tale, Timeline
 from deploy.demo.witness import Witness, listen
-from deploy.local.stack import Stack
+from deploy.local.stack import Stack, script
 from deploy.local.state import ServiceState, StackState
 
 GOOD_CARD = "4242 4242 4242 4242"
@@ -114,14 +113,27 @@ class Story:
         self.tale.accounts.append((name, person.email))
         return person
 
-    async def _findable(self, courses: Sequence[str]) -> None:
-        """Waits until all these course ids are in the search."""
+    async def _found(self) -> set[str]:
+        """The ids of every course in the search."""
+        answer = await self.stage.call("GET", "/search/courses", params={"limit": 100})
+        return {hit["id"] for hit in answer["items"]}
 
+    async def _findable(self, courses: Collection[str]) -> None:
         async def found() -> bool:
-            answer = await self.stage.call("GET", "/search/courses", params={"limit": 100})
-            return set(courses) <= {hit["id"] for hit in answer["items"]}
+            return set(courses) <= await self._found()
 
         await until("the published courses to be found by search", found)
+
+    async def _take_back(self, author: Person, courses: Collection[str]) -> None:
+        """Unpublishes what an earlier run has published, and waits until the search has forgotten it."""
+        for id in courses:
+            if (await author.get(f"/courses/{id}"))["status"] == "published":
+                await author.post(f"/courses/{id}/unpublish")
+
+        async def forgotten() -> bool:
+            return set(courses).isdisjoint(await self._found())
+
+        await until("the search to forget the unpublished courses", forgotten)
 
     # The chapters
 
@@ -143,9 +155,7 @@ class Story:
     async def publish(self) -> list[str]:
         tomas = self.catalogue.teachers[AUTHOR]
         ids = [self.catalogue.ids[slug] for slug in PUBLISHED_LIVE]
-        for id in ids:
-            if (await tomas.get(f"/courses/{id}"))["status"] == "published":  # by an earlier run
-                await tomas.post(f"/courses/{id}/unpublish")
+        await self._take_back(tomas, ids)
         started = time.monotonic()
         for id in ids:
             await tomas.post(f"/courses/{id}/publish")
@@ -351,7 +361,7 @@ class Story:
     async def _admin(self) -> Person:
         """An administrator, made by the command line as an operator would."""
         email = "admin@lyceum.example"
-        command = [sys.executable, "-m", "core.cli", "admin", "create", "--email", email, "--name", "Ada Min"]
+        command = [script("lyceum"), "admin", "create", "--email", email, "--name", "Ada Min"]
         environment = {**self.stack.child_environment(), "LYCEUM_ADMIN_PASSWORD": self.stage.password}
         done = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, text=True)
         check(done.returncode == 0, f"`lyceum admin create` failed: {done.stderr.strip()[-300:]}")
