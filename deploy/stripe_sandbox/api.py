@@ -17,7 +17,7 @@ from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.faults import Fault
 from deploy.stripe_sandbox.idempotency import MAX_KEY, Remembered
 from deploy.stripe_sandbox.params import compile_params, decode
-from deploy.stripe_sandbox.registry import Handler
+from deploy.stripe_sandbox.registry import HANDLERS, Handler
 from deploy.stripe_sandbox.sandbox import Sandbox, account_of
 from deploy.stripe_sandbox.schema import JSON
 
@@ -43,6 +43,7 @@ class Call:
 
     request: Request
     path: str
+    ids: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: new_id("req", 14))
     account: str = ""
     key: str | None = None
@@ -54,7 +55,7 @@ class Call:
 
 
 class Operation:
-    """One operation of the API as an HTTP endpoint."""
+    """One operation of the API."""
 
     def __init__(self, sandbox: Sandbox, method: str, template: str, handler: Handler) -> None:
         self._sandbox = sandbox
@@ -62,8 +63,8 @@ class Operation:
         self._check = compile_params(method, template)
         self._handler = handler
 
-    async def __call__(self, request: Request) -> Response:
-        call = Call(request, request.url.path)
+    async def __call__(self, request: Request, ids: dict[str, str]) -> Response:
+        call = Call(request, request.scope["path"], ids)
         try:
             call.account = _authenticate(request)
             call.fault = self._sandbox.faults.take(call.account, self._method, call.path)
@@ -80,7 +81,7 @@ class Operation:
         return Severed() if call.mode == "drop_after_commit" else response
 
     async def _answer(self, call: Call) -> Response:
-        given = decode(await call.request.body() if self._method == "POST" else call.request.url.query.encode())
+        given = decode(await call.request.body() if self._method == "POST" else call.request.scope["query_string"])
         params = self._check(given, "")
         if self._method == "GET":
             await _stall(call)
@@ -126,9 +127,9 @@ class Operation:
         return _respond(call, status, body)
 
     def _run(self, call: Call, params: JSON) -> bytes:
-        base_url = f"{call.request.url.scheme}://{call.request.url.netloc}"
+        base_url = f"http://{call.request.headers.get('host', '127.0.0.1')}"
         ctx = self._sandbox.context(call.account, base_url=base_url, request_id=call.id, key=call.key)
-        result = self._handler(ctx, params, **call.request.path_params)
+        result = self._handler(ctx, params, **call.ids)
         expand(ctx, result, params.get("expand", []))
         return orjson.dumps(result)
 
@@ -156,9 +157,40 @@ class Operation:
         )
 
 
-async def unknown_route(request: Request) -> Response:
+class API:
+    """The ASGI application behind `/v1`: finds the operation of a path faster than a list of patterns would."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._fixed: dict[tuple[str, str], Operation] = {}
+        self._templates: dict[tuple[str, str, int], list[tuple[list[str], Operation]]] = {}
+        for (method, template), handler in HANDLERS.items():
+            operation = Operation(sandbox, method, template, handler)
+            if "{" not in template:
+                self._fixed[method, template] = operation
+            else:
+                parts = template.split("/")
+                self._templates.setdefault((method, parts[2], len(parts)), []).append((parts, operation))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        operation, ids = self._find(scope["method"], scope["path"])
+        response = await operation(request, ids) if operation else _unknown(request)
+        await response(scope, receive, send)
+
+    def _find(self, method: str, path: str) -> tuple[Operation | None, dict[str, str]]:
+        if operation := self._fixed.get((method, path)):
+            return operation, {}
+        parts = path.split("/")
+        for template, operation in self._templates.get((method, parts[2], len(parts)), ()):
+            pairs = list(zip(template, parts, strict=True))
+            if all(name == part or name.startswith("{") for name, part in pairs):
+                return operation, {name[1:-1]: part for name, part in pairs if name.startswith("{")}
+        return None, {}
+
+
+def _unknown(request: Request) -> Response:
     """Stripe's answer to a path it does not know, after it knows who asks."""
-    call = Call(request, request.url.path)
+    call = Call(request, request.scope["path"])
     try:
         call.account = _authenticate(request)
         message = f"Unrecognized request URL ({request.method}: {call.path})."

@@ -20,9 +20,8 @@ from deploy.stripe_sandbox import (
     page,
     refunds,
 )
-from deploy.stripe_sandbox.api import Operation, unknown_route
+from deploy.stripe_sandbox.api import API
 from deploy.stripe_sandbox.errors import StripeError
-from deploy.stripe_sandbox.registry import HANDLERS
 from deploy.stripe_sandbox.sandbox import Sandbox
 
 NOUNS = (balance, catalog, charges, checkout, customers, endpoints, events, intents, refunds)
@@ -45,9 +44,7 @@ def create_app(state: Path | str, public_url: str = "") -> FastAPI:
     app = FastAPI(title="Stripe sandbox", docs_url="/_sandbox/docs", redoc_url=None, lifespan=lifespan)
     app.state.sandbox = sandbox
     app.exception_handler(StripeError)(control.stripe_error)
+    app.mount("/v1", API(sandbox))
     app.include_router(control.router)
     app.include_router(page.router)
-    for (method, template), handler in HANDLERS.items():
-        app.add_route(template, Operation(sandbox, method, template, handler).__call__, methods=[method])
-    app.add_route("/v1/{rest:path}", unknown_route, methods=["GET", "POST", "DELETE"])
     return app

@@ -30,7 +30,15 @@ def run() -> None:
         key, secrets = env.get("LYCEUM_STRIPE__SECRET_KEY", ""), env.get("LYCEUM_STRIPE__WEBHOOK_SECRETS", "")
         register_webhook(app.state.sandbox, key, url, secrets.partition(",")[0].strip())
     port = int(env.get("LYCEUM_PORTS__STRIPE", "8420"))
-    uvicorn.run(app, host=HOST, port=port, access_log=False, log_level="warning", timeout_graceful_shutdown=5)
+    uvicorn.run(
+        app,
+        host=HOST,
+        port=port,
+        access_log=False,
+        proxy_headers=False,
+        log_level="warning",
+        timeout_graceful_shutdown=5,
+    )
 
 
 def register_webhook(sandbox: Sandbox, secret_key: str, url: str, secret: str) -> None:
