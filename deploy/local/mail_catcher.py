@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -52,8 +53,11 @@ class Mailbox:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._messages = [Message(**json.loads(line)) for line in lines if line.endswith("}")]
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith("}\n")]  # a kill may have torn the last one
+        if whole != lines:
+            path.write_text("".join(whole), encoding="utf-8")
+        self._messages = [Message(**json.loads(line)) for line in whole]
 
     def add(self, raw: bytes, recipients: list[str]) -> Message:
         """Parses and keeps a message."""
@@ -91,6 +95,10 @@ def _part(message: EmailMessage, kind: str) -> str:
     return str(body.get_content()) if body else ""
 
 
+def _with_links(escaped: str) -> str:
+    return re.sub(r"https?://[^\s<]+", r'<a href="\g<0>">\g<0></a>', escaped)
+
+
 def web(mailbox: Mailbox) -> Starlette:
     """The page and the API over `mailbox`."""
 
@@ -105,7 +113,7 @@ def web(mailbox: Mailbox) -> Starlette:
     async def page(request: Request) -> Response:
         rendered = [
             f"<article><b>{html.escape(m.subject)}</b><br>{html.escape(m.sender)} → {html.escape(', '.join(m.to))}"
-            f"<pre>{html.escape(m.text)}</pre></article>"
+            f"<pre>{_with_links(html.escape(m.text))}</pre></article>"
             for m in reversed(mailbox.find(request.query_params.get("to", "")))
         ]
         return HTMLResponse(_PAGE.format(messages="".join(rendered) or "<p>Nothing yet.</p>"))

@@ -40,7 +40,11 @@ class Stack:
         """Makes the folders and writes the env file."""
         for folder in (self.home, self.home / "data", self.home / "logs", self.home / "run"):
             folder.mkdir(parents=True, exist_ok=True)
-        environment.write(self.env_file, {**self.secrets, **environment.addresses(self)})
+        environment.write(self.env_file, {**self.secrets, **self.addresses()})
+
+    def addresses(self) -> dict[str, str]:
+        """Settings that point to this stack's servers."""
+        return environment.addresses(self)
 
     @property
     def env_file(self) -> Path:
