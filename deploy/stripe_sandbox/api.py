@@ -108,14 +108,7 @@ class Operation:
         """Run the handler; its effects, the reply its key remembers and the request log are one transaction."""
         try:
             with self._sandbox.store.transaction():
-                if call.mode == "500_stored":
-                    raise StripeError(500, "api_error", "An unknown error occurred")
-                try:
-                    status, body = 200, self._run(call, params)
-                except StripeError as error:
-                    if not error.commit:
-                        raise
-                    status, body = error.status, orjson.dumps(error.body)
+                status, body = self._try(call, params)
                 self._remember(call, given, status, body)
         except StripeError as error:
             if not error.stored:
@@ -125,6 +118,19 @@ class Operation:
                 self._remember(call, given, status, body)
         self._sandbox.wake()
         return _respond(call, status, body)
+
+    def _try(self, call: Call, params: JSON) -> tuple[int, bytes]:
+        """Status and body of a reply whose effects stay; raises when nothing shall stay."""
+        broken = StripeError(500, "api_error", "An unknown error occurred")
+        if call.fault and call.mode == "500_stored" and not call.fault.executed:
+            raise broken
+        try:
+            body = self._run(call, params)
+        except StripeError as error:
+            if not error.commit:
+                raise
+            return error.status, orjson.dumps(error.body)
+        return (500, orjson.dumps(broken.body)) if call.mode == "500_stored" else (200, body)
 
     def _run(self, call: Call, params: JSON) -> bytes:
         base_url = f"http://{call.request.headers.get('host', '127.0.0.1')}"
@@ -216,6 +222,8 @@ def _authenticate(request: Request) -> str:
     if not credentials.startswith(("sk_test_", "rk_test_")):
         shown = f"{credentials[:7]}{'*' * max(0, len(credentials) - 11)}{credentials[-4:]}"
         raise errors.unauthenticated(f"Invalid API Key provided: {shown}")
+    if "stripe-account" in request.headers:
+        raise errors.invalid("The sandbox does not support connected accounts.", param="Stripe-Account")
     return account_of(credentials)
 
 

@@ -122,7 +122,7 @@ class Context:
 
     def setting(self, name: str) -> float:
         """One of the tunable delays, seconds."""
-        return float(self.store.meta("settings", {}).get(name, DEFAULT_SETTINGS[name]))
+        return settings_of(self.store, self.account)[name]
 
 
 DEFAULT_SETTINGS: dict[str, float] = {
@@ -130,6 +130,22 @@ DEFAULT_SETTINGS: dict[str, float] = {
     "available_delay": 2 * 86400.0,  # balance transaction -> its money is available
     "refund_delay": 5.0,  # asynchronous refunds -> their outcome
 }
+
+
+def settings_of(store: Store, account: str | None) -> dict[str, float]:
+    """An account's settings: its own over everyone's over the defaults."""
+    own: dict[str, float] = store.meta(f"settings:{account}", {}) if account else {}
+    shared: dict[str, float] = store.meta("settings", {})
+    return DEFAULT_SETTINGS | shared | own
+
+
+def change_settings(store: Store, account: str | None, changes: dict[str, float]) -> None:
+    """Change an account's settings, or everyone's. Call in a transaction."""
+    if unknown := changes.keys() - DEFAULT_SETTINGS.keys():
+        raise invalid(f"Unknown settings: {', '.join(sorted(unknown))}")
+    key = f"settings:{account}" if account else "settings"
+    store.set_meta(key, store.meta(key, {}) | changes)
+
 
 Include = Callable[[Context, JSON], Any]
 INCLUDABLE: dict[tuple[str, str], Include] = {}

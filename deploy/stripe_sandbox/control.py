@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.stripe_sandbox import checkout, endpoints, refunds
-from deploy.stripe_sandbox.context import DEFAULT_SETTINGS, Context, new_id
+from deploy.stripe_sandbox.context import Context, change_settings, new_id, settings_of
 from deploy.stripe_sandbox.errors import StripeError, invalid, missing
 from deploy.stripe_sandbox.faults import DeliveryFaults, Fault
 from deploy.stripe_sandbox.sandbox import Sandbox, account_of
@@ -97,17 +97,15 @@ async def move_clock(sandbox: TheSandbox, scope: Scope, body: Advance) -> dict[s
 
 
 @router.get("/_sandbox/settings")
-async def read_settings(sandbox: TheSandbox) -> dict[str, float]:
-    changed: dict[str, float] = sandbox.store.meta("settings", {})
-    return DEFAULT_SETTINGS | changed
+async def read_settings(sandbox: TheSandbox, scope: Scope) -> dict[str, float]:
+    return settings_of(sandbox.store, scope)
 
 
 @router.put("/_sandbox/settings")
-async def change_settings(sandbox: TheSandbox, body: dict[str, float]) -> dict[str, float]:
-    if unknown := body.keys() - DEFAULT_SETTINGS.keys():
-        raise invalid(f"Unknown settings: {', '.join(sorted(unknown))}")
-    sandbox.store.set_meta("settings", sandbox.store.meta("settings", {}) | body)
-    return await read_settings(sandbox)
+async def set_settings(sandbox: TheSandbox, scope: Scope, body: dict[str, float]) -> dict[str, float]:
+    with sandbox.store.transaction():
+        change_settings(sandbox.store, scope, body)
+    return settings_of(sandbox.store, scope)
 
 
 @router.get("/_sandbox/faults")

@@ -19,7 +19,8 @@ class Match(BaseModel):
 
 
 class Fault(BaseModel):
-    """`latency` sleeps `latency_seconds` while the request holds its idempotency key, before it runs."""
+    """`latency` sleeps `latency_seconds` while the request holds its idempotency key, before it runs. With `executed`,
+    a `500_stored` hides a request that did all it was asked."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
@@ -27,6 +28,7 @@ class Fault(BaseModel):
     mode: Mode
     times: int = Field(default=1, ge=1)
     latency_seconds: float = Field(default=1.0, ge=0)
+    executed: bool = False
     account: str | None = Field(default=None, exclude=True)
 
     def hits(self, account: str, method: str, path: str) -> bool:

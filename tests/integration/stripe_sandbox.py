@@ -29,22 +29,19 @@ OK, DECLINED, INSUFFICIENT, SECURE = "4242424242424242", "4000000000000002", "40
 stripe.enable_telemetry = False
 
 
-@cache
-def _registry() -> Registry[Any]:
-    registry: Registry[Any] = Registry()
-    registry = registry.with_resource("urn:subset", DRAFT202012.create_resource(schema.document()))
-    return registry
+_EMPTY: Registry[Any] = Registry()
+_REGISTRY = _EMPTY.with_resource("urn:subset", DRAFT202012.create_resource(schema.document()))
 
 
 @cache
 def reply_validator(method: str, template: str) -> Draft202012Validator:
     """Validates successful replies of one operation."""
-    return Draft202012Validator(_absolute(schema.reply(method, template)), registry=_registry())
+    return Draft202012Validator(_absolute(schema.reply(method, template)), registry=_REGISTRY)
 
 
 @cache
 def component_validator(name: str) -> Draft202012Validator:
-    return Draft202012Validator({"$ref": f"urn:subset#/components/schemas/{name}"}, registry=_registry())
+    return Draft202012Validator({"$ref": f"urn:subset#/components/schemas/{name}"}, registry=_REGISTRY)
 
 
 def _absolute(node: Any) -> Any:

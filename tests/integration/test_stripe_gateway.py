@@ -1,5 +1,6 @@
 """The product's Stripe client against the sandbox: what it learns, and what it makes of failures."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ async def sandbox() -> AsyncIterator[Served]:
 
 @pytest.fixture
 async def gateway(sandbox: Served) -> AsyncIterator[StripeGateway]:
-    found = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=2))
+    found = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=10))
     yield found
     await found.aclose()
 
@@ -91,8 +92,8 @@ async def test_all_sessions_of_an_order_are_found_beyond_the_first_page(
 ) -> None:
     order, since = uuid4(), datetime.now(UTC)
     mine = [(await _open(gateway, order, attempt)).id for attempt in (1, 2)]
-    for _ in range(101):
-        await sandbox.checkout()
+    other = await sandbox.checkout()
+    await asyncio.gather(*(sandbox.control("POST", f"/checkout/{other.id}/duplicate") for _ in range(100)))
     assert [state.id for state in await gateway.payments_of_order(order, since)] == mine[::-1]
 
 
@@ -133,10 +134,12 @@ async def test_what_may_pass_is_transient(sandbox: Served, gateway: StripeGatewa
     assert (await _open(gateway, order, expires_at=deadline)).status == "open"
 
 
-async def test_a_slow_answer_is_transient(sandbox: Served, gateway: StripeGateway) -> None:
-    await sandbox.control("POST", "/faults", {"mode": "latency", "latency_seconds": 5})
+async def test_a_slow_answer_is_transient(sandbox: Served) -> None:
+    await sandbox.control("POST", "/faults", {"mode": "latency", "latency_seconds": 1})
+    hasty = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=0.2))
     with pytest.raises(StripeTransient):
-        await _open(gateway, uuid4())
+        await _open(hasty, uuid4())
+    await hasty.aclose()
 
 
 async def test_a_remembered_failure_says_so(sandbox: Served, gateway: StripeGateway) -> None:

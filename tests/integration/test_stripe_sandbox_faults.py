@@ -165,6 +165,19 @@ async def test_a_stored_500_is_repeated_for_a_day(sandbox: Served, create: Creat
     assert (await create("k")).email == "mina@example.com"
 
 
+async def test_a_stored_500_may_hide_a_request_that_ran(sandbox: Served, create: Create) -> None:
+    await _arm(sandbox, "500_stored", executed=True)
+    for _ in range(2):
+        with pytest.raises(stripe.APIError):
+            await create("k")
+    assert await _customers(sandbox) == 1
+
+
+async def test_connected_accounts_are_refused_rather_than_ignored(sandbox: Served) -> None:
+    with pytest.raises(stripe.InvalidRequestError, match="connected accounts"):
+        await sandbox.client.v1.customers.list_async(options={"stripe_account": "acct_1"})
+
+
 async def test_faults_hit_only_what_they_match(sandbox: Served, create: Create) -> None:
     await _arm(sandbox, "429", times=5)
     await sandbox.client.v1.products.create_async({"name": "x"})
