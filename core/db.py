@@ -8,6 +8,7 @@ import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util.concurrency import greenlet_spawn
 
 from core.settings import DatabaseSettings
 
@@ -67,7 +68,7 @@ class Database:
                 row = await connection.driver_connection.fetchrow(statement, *arguments)  # type: ignore[union-attr]
             finally:
                 # Also when canceled: the driver cancels the statement and its next user waits for that.
-                connection.close()
+                await greenlet_spawn(connection.close)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, self.engine.dialect.loaded_dbapi.Error) as error:
             lost = not isinstance(error, asyncpg.PostgresError)
             raise OperationalError(statement, None, error, connection_invalidated=lost) from error

@@ -54,6 +54,18 @@ async def test_a_row_is_fetched_with_its_types(small: Database) -> None:
     assert await small.fetch_row("select 1 where $1::boolean", False) is None
 
 
+async def test_connections_beyond_the_pool_are_closed_again(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    bursty = settings.database.model_copy(update={"pool_size": 1, "max_overflow": 4})
+    database = Database(bursty, application_name="bursty")
+    rows = await asyncio.gather(*(database.fetch_row("select pg_sleep(0.1), $1::int", n) for n in range(5)))
+    assert [row[1] for row in rows if row] == [0, 1, 2, 3, 4]
+    assert database.engine.pool.status().startswith("Pool size: 1  Connections in pool: 1 Current Overflow: 0")
+    assert caplog.records == []
+    await database.dispose()
+
+
 async def test_failures_surface_as_those_of_sessions(small: Database, db: Database) -> None:
     with pytest.raises(OperationalError) as missing:
         await small.fetch_row("select * from no_such_table")
