@@ -5,12 +5,13 @@ Outlines and lessons are most of all traffic, so PostgreSQL builds their JSON an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select, text
+from sqlalchemy import exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.db import Database
 from domain.courses import AccessRequired, CourseNotFound, CourseStatus, LessonNotFound
 from domain.identity import Permission, Principal
 from models.course import Course
@@ -39,37 +40,35 @@ select json_build_object(
 """
 """The outline of the row `c` of courses."""
 
-_STUDENT: Final = f"""
-exists (select from enrollments e
-        where e.student_id = :me and e.course_id = c.id and e.status in ({", ".join(f"'{status}'" for status in LIVE)}))
+_MAY_READ: Final = f"""
+($2::boolean or c.owner_id = $3::uuid or exists (
+  select from enrollments e
+  where e.student_id = $3::uuid and e.course_id = c.id and e.status in ({", ".join(f"'{status}'" for status in LIVE)})))
 """
+"""Whether $3, who manages all courses if $2, may read the row `c` of courses whatever its status."""
 
-_READ_OUTLINE: Final = text(
-    f"""
-    select coalesce(c.outline, ({OUTLINE})::text), c.version
-    from courses c
-    where c.id = :id and (c.status = 'published' or :manages or c.owner_id = :me or {_STUDENT})
-    """  # noqa: S608
-)
+_READ_OUTLINE: Final = f"""
+select coalesce(c.outline, ({OUTLINE})::text), c.version
+from courses c
+where c.id = $1 and (c.status = 'published' or {_MAY_READ})
+"""  # noqa: S608  (constants only)
 
-_READ_LESSON: Final = text(
-    f"""
-    select c.id as course_id, c.status, may.read,
-      case when may.read then json_build_object(
-        'id', l.id, 'course_id', l.course_id, 'module_id', l.module_id, 'title', l.title, 'position', l.position,
-        'body', l.body, 'body_html', l.body_html, 'created_at', l.created_at, 'updated_at', l.updated_at)::text
-      end as body,
-      (select json_agg(json_build_object(
-                'id', u.id, 'filename', u.filename, 'content_type', u.content_type, 'size', u.size,
-                'video', u.id = l.video_upload_id) order by a.position)::text
-       from uploads u left join lesson_attachments a on a.upload_id = u.id
-       where may.read and (u.id = l.video_upload_id or a.lesson_id = l.id)) as files
-    from lessons l
-    join courses c on c.id = l.course_id
-    cross join lateral (select :manages or c.owner_id = :me or {_STUDENT} as read) may
-    where l.id = :id
-    """  # noqa: S608
-)
+_READ_LESSON: Final = f"""
+select c.id as course_id, c.status, may.read,
+  case when may.read then json_build_object(
+    'id', l.id, 'course_id', l.course_id, 'module_id', l.module_id, 'title', l.title, 'position', l.position,
+    'body', l.body, 'body_html', l.body_html, 'created_at', l.created_at, 'updated_at', l.updated_at)::text
+  end as body,
+  (select json_agg(json_build_object(
+            'id', u.id, 'filename', u.filename, 'content_type', u.content_type, 'size', u.size,
+            'video', u.id = l.video_upload_id) order by a.position)::text
+   from uploads u left join lesson_attachments a on a.upload_id = u.id
+   where may.read and (u.id = l.video_upload_id or a.lesson_id = l.id)) as files
+from lessons l
+join courses c on c.id = l.course_id
+cross join lateral (select {_MAY_READ} as read) may
+where l.id = $1
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +87,29 @@ class LessonText:
     files: str | None
 
 
-def _reader(principal: Principal | None, object_id: UUID) -> dict[str, Any]:
-    manages = principal is not None and principal.can(Permission.COURSE_MANAGE)
-    return {"id": object_id, "me": principal.user_id if principal else None, "manages": manages}
+def _reader(principal: Principal | None) -> tuple[bool, UUID | None]:
+    if principal is None:
+        return False, None
+    return principal.can(Permission.COURSE_MANAGE), principal.user_id
 
 
-async def outline(session: AsyncSession, reader: Principal | None, course_id: UUID) -> OutlineText:
+async def outline(db: Database, reader: Principal | None, course_id: UUID) -> OutlineText:
     """Modules and lessons by title: of a published course for everybody, else for its teacher and its students."""
-    row = (await session.execute(_READ_OUTLINE, _reader(reader, course_id))).one_or_none()
+    row = await db.fetch_row(_READ_OUTLINE, course_id, *_reader(reader))
     if row is None:
         raise CourseNotFound("There is no such course.")
-    return OutlineText(version=row[1], json=row[0])
+    return OutlineText(json=row[0], version=row[1])
 
 
-async def lesson(session: AsyncSession, reader: Principal, lesson_id: UUID) -> LessonText:
+async def lesson(db: Database, reader: Principal, lesson_id: UUID) -> LessonText:
     """A lesson for students of its course, its teacher and admins; raises `AccessRequired` for others."""
-    row = (await session.execute(_READ_LESSON, _reader(reader, lesson_id))).one_or_none()
-    if row is not None and row.read:
-        return LessonText(json=row.body, files=row.files)
-    if row is None or row.status != CourseStatus.PUBLISHED:
+    row = await db.fetch_row(_READ_LESSON, lesson_id, *_reader(reader))
+    if row is not None and row["read"]:
+        return LessonText(json=row["body"], files=row["files"])
+    if row is None or row["status"] != CourseStatus.PUBLISHED:
         raise LessonNotFound("There is no such lesson.")
-    raise AccessRequired(
-        f"Only students of the course can read its lessons. What it teaches: /v1/courses/{row.course_id}/outline"
-    )
+    outline_path = f"/v1/courses/{row['course_id']}/outline"
+    raise AccessRequired(f"Only students of the course can read its lessons. What it teaches: {outline_path}")
 
 
 async def course(session: AsyncSession, reader: Principal | None, course_id: UUID) -> tuple[Course, str]:

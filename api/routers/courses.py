@@ -79,11 +79,12 @@ async def create_module(course_id: UUID, body: ModuleWrite, session: Tx, author:
 
 
 @router.put("/{course_id}/order")
-async def order_course(course_id: UUID, body: CourseOrderWrite, session: Tx, author: Author) -> OutlineRead:
+async def order_course(course_id: UUID, body: CourseOrderWrite, container: Container, author: Author) -> OutlineRead:
     """Puts all modules and lessons in order at once; lessons may change their module."""
     order = [ModuleOrder(module.id, module.lessons) for module in body.modules]
-    await courses.reorder(session, author, course_id, order)
-    outline = await course_reads.outline(session, author, course_id)
+    async with container.db.transaction() as session:
+        await courses.reorder(session, author, course_id, order)
+    outline = await course_reads.outline(container.db, author, course_id)
     return OutlineRead.model_validate_json(outline.json)
 
 
@@ -107,9 +108,11 @@ async def unpublish_course(course_id: UUID, response: Response, session: Tx, aut
     responses={304: {"description": "The outline at hand is current"}},
     dependencies=[public],
 )
-async def read_outline(course_id: UUID, session: ReadTx, reader: Reader, if_none_match: IfNoneMatch = None) -> Response:
+async def read_outline(
+    course_id: UUID, container: Container, reader: Reader, if_none_match: IfNoneMatch = None
+) -> Response:
     """Modules and lessons by title: of a published course for everybody."""
-    outline = await course_reads.outline(session, reader, course_id)
+    outline = await course_reads.outline(container.db, reader, course_id)
     headers = {"ETag": etag(outline.version), "Cache-Control": "private, no-cache"}
     if is_current(if_none_match, outline.version):
         return Response(status_code=304, headers=headers)

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, BackgroundTasks, Response
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.deps import Container, ReadTx, Tx, requires
+from api.container import AppContainer
+from api.deps import Container, Tx, requires
 from api.routers.courses import Author
 from api.schemas.lessons import LessonRead, LessonUpdate
 from core.integrations.s3 import ObjectStorage
@@ -22,9 +22,9 @@ Student = Annotated[Principal, requires(Permission.COURSE_STUDY)]
 
 
 @router.get("/{lesson_id}", response_model=LessonRead)
-async def read_lesson(lesson_id: UUID, container: Container, session: ReadTx, reader: Student) -> Response:
+async def read_lesson(lesson_id: UUID, container: Container, reader: Student) -> Response:
     """A lesson with links to its files, for students of its course and its teacher."""
-    return await lesson_response(session, container.s3, reader, lesson_id)
+    return await lesson_response(container, reader, lesson_id)
 
 
 @router.patch("/{lesson_id}", response_model=LessonRead)
@@ -32,15 +32,15 @@ async def update_lesson(
     lesson_id: UUID,
     body: LessonUpdate,
     container: Container,
-    session: Tx,
     author: Author,
     background: BackgroundTasks,
 ) -> Response:
     """Changes what is given. A published course must stay complete; files no longer used are removed."""
     changes = cast(LessonChanges, body.model_dump(exclude_unset=True))
-    released = await lessons.edit(session, author, lesson_id, changes)
+    async with container.db.transaction() as session:
+        released = await lessons.edit(session, author, lesson_id, changes)
     background.add_task(uploads.purge, container.db, container.s3, released)
-    return await lesson_response(session, container.s3, author, lesson_id)
+    return await lesson_response(container, author, lesson_id)
 
 
 @router.delete("/{lesson_id}", status_code=204)
@@ -53,17 +53,17 @@ async def delete_lesson(
 
 
 async def lesson_response(
-    session: AsyncSession, s3: ObjectStorage, reader: Principal, lesson_id: UUID, *, status: int = 200
+    container: AppContainer, reader: Principal, lesson_id: UUID, *, status: int = 200
 ) -> Response:
     """The lesson as JSON: PostgreSQL built most of it in the shape of `LessonRead`; a test holds it to that."""
-    lesson = await course_reads.lesson(session, reader, lesson_id)
+    lesson = await course_reads.lesson(container.db, reader, lesson_id)
     video: dict[str, Any] | None = None
     attachments: list[dict[str, Any]] = []
     for file in orjson.loads(lesson.files) if lesson.files else ():
         if file.pop("video"):
-            video = await _linked(s3, file, inline=True)
+            video = await _linked(container.s3, file, inline=True)
         else:
-            attachments.append(await _linked(s3, file, inline=False))
+            attachments.append(await _linked(container.s3, file, inline=False))
     files = orjson.dumps({"video": video, "attachments": attachments})
     # Two objects become one: the end of the first and the start of the second meet in a comma.
     return Response(lesson.json.encode()[:-1] + b"," + files[1:], status_code=status, media_type="application/json")

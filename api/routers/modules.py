@@ -17,13 +17,12 @@ router = APIRouter(prefix="/modules", tags=["courses"])
 
 
 @router.post("/{module_id}/lessons", status_code=201, response_model=LessonRead)
-async def create_lesson(
-    module_id: UUID, body: LessonCreate, container: Container, session: Tx, author: Author
-) -> Response:
+async def create_lesson(module_id: UUID, body: LessonCreate, container: Container, author: Author) -> Response:
     """Adds a lesson at the end of the module."""
     changes = cast(LessonChanges, body.model_dump(exclude_unset=True))
-    lesson = await lessons.add(session, author, module_id, changes)
-    response = await lesson_response(session, container.s3, author, lesson.id, status=201)
+    async with container.db.transaction() as session:
+        lesson = await lessons.add(session, author, module_id, changes)
+    response = await lesson_response(container, author, lesson.id, status=201)
     response.headers["Location"] = f"/v1/lessons/{lesson.id}"
     return response
 

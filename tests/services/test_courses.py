@@ -109,8 +109,7 @@ async def test_whatever_is_done_the_outline_and_the_positions_stay_right(db: Dat
         with suppress(CourseIncomplete):
             async with db.transaction() as session:
                 await _anything(session, author, course_id, chance)
-        async with db.read() as session:
-            kept = (await course_reads.outline(session, author, course_id)).json
+        kept = (await course_reads.outline(db, author, course_id)).json
         rebuilt = await scalar(
             db,
             f"select ({course_reads.OUTLINE})::text from courses c where c.id = :id",  # noqa: S608
