@@ -13,12 +13,15 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class DatabaseSettings(BaseModel):
-    """PostgreSQL. `url` is the least-privilege application role; `owner_url` owns the schema and runs migrations."""
+    """PostgreSQL. `url` is the least-privilege application role; `owner_url` owns the schema and runs migrations.
+
+    Connections beyond `pool_size` are opened for one use and closed again, which costs more than most uses.
+    """
 
     url: SecretStr = SecretStr("")
     owner_url: SecretStr = SecretStr("")
-    pool_size: int = 10
-    max_overflow: int = 5
+    pool_size: int = 15
+    max_overflow: int = 0
     statement_timeout: float = 15.0
     connect_timeout: float = 5.0
 
