@@ -245,4 +245,5 @@ async def test_a_rebuild_that_is_killed_blocks_nobody(courses: Catalogue, corner
             return None
 
     rebuilt = await until(again)
+    assert rebuilt is not None
     assert await indices.layout(courses.client) == indices.Layout(rebuilt.index, [rebuilt.index], [])

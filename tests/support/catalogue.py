@@ -54,9 +54,8 @@ class Catalogue:
             await session.execute(
                 update(Course).where(Course.id == course_id).values(version=Course.version + 1, **fields)
             )
-        kind: type[Change] = {"published": CoursePublished, "unpublished": CourseUnpublished}.get(
-            fields.get("status", ""), CourseUpdated
-        )
+        kinds: dict[str, type[Change]] = {"published": CoursePublished, "unpublished": CourseUnpublished}
+        kind = kinds.get(fields.get("status", ""), CourseUpdated)
         return kind(course_id=course_id)
 
     async def remove_all(self) -> None:

@@ -43,13 +43,12 @@ def test_only_the_last_word_may_be_unfinished() -> None:
     must = search_body(CourseQuery(q="  deep   lear "))["query"]["bool"]["must"]
 
     last, others = must
+    forgiving = {"operator": "and", "fuzziness": "AUTO", "prefix_length": 1, "max_expansions": 25}
     assert last["bool"]["should"] == [
-        {"match": {"text": {"query": "lear", "operator": "and", "fuzziness": "AUTO", "max_expansions": 25}}},
+        {"match": {"text": {"query": "lear", **forgiving}}},
         {"match_bool_prefix": {"text": {"query": "lear", "operator": "and"}}},
     ]
-    assert others == {
-        "match": {"text": {"query": "deep", "operator": "and", "fuzziness": "AUTO", "max_expansions": 25}}
-    }
+    assert others == {"match": {"text": {"query": "deep", **forgiving}}}
 
 
 def test_words_beyond_the_limit_do_not_count() -> None:
