@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.stripe_sandbox import balance, money
+from deploy.stripe_sandbox import balance, blanks, money
 from deploy.stripe_sandbox.cards import Card
 from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
 from deploy.stripe_sandbox.errors import invalid
@@ -16,48 +16,26 @@ _NO_ADDRESS = {"city": None, "country": None, "line1": None, "line2": None, "pos
 def make(ctx: Context, intent: JSON, method: JSON, card: Card) -> JSON:
     """Charge the card for the intent, or record that it was declined."""
     ok = card.decline is None
-    charge: JSON = {
+    charge = blanks.CHARGE | {
         "id": new_id("ch"),
-        "object": "charge",
         "amount": intent["amount"],
         "amount_captured": intent["amount"] if ok else 0,
-        "amount_refunded": 0,
-        "application": None,
-        "application_fee": None,
-        "application_fee_amount": None,
-        "balance_transaction": None,
         "billing_details": method["billing_details"],
-        "calculated_statement_descriptor": "LYCEUM",
         "captured": ok,
         "created": ctx.now,
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
-        "disputed": False,
-        "failure_balance_transaction": None,
         "failure_code": card.decline.code if card.decline else None,
         "failure_message": card.decline.message if card.decline else None,
-        "fraud_details": {},
-        "livemode": False,
         "metadata": intent["metadata"],
-        "on_behalf_of": None,
         "outcome": _outcome(card),
         "paid": ok,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
         "payment_method_details": {"type": "card", "card": _card_details(method)},
         "receipt_email": intent["receipt_email"],
-        "receipt_number": None,
-        "receipt_url": None,
-        "refunded": False,
-        "review": None,
-        "shipping": None,
-        "source": None,
-        "source_transfer": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
         "status": "succeeded" if ok else "failed",
-        "transfer_data": None,
         "transfer_group": intent["transfer_group"],
     }
     ctx.store.insert(ctx.account, charge, {"card": card.number})

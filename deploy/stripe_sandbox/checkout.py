@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.stripe_sandbox import intents
+from deploy.stripe_sandbox import blanks, intents
 from deploy.stripe_sandbox.cards import lookup
 from deploy.stripe_sandbox.catalog import price_of_line
 from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
@@ -131,68 +131,24 @@ def create_session(ctx: Context, params: JSON) -> JSON:
 def _render(ctx: Context, params: JSON, total: int, currency: str, expires_at: int) -> JSON:
     session_id = new_id("cs_test", 58)
     email = params.get("customer_email")
-    return {
+    return blanks.SESSION | {
         "id": session_id,
-        "object": "checkout.session",
-        "adaptive_pricing": {"enabled": False},
-        "after_expiration": None,
-        "allow_promotion_codes": None,
         "amount_subtotal": total,
         "amount_total": total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
-        "billing_address_collection": None,
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
-        "client_secret": None,
-        "collected_information": None,
-        "consent": None,
-        "consent_collection": None,
         "created": ctx.now,
         "currency": currency,
-        "currency_conversion": None,
-        "custom_fields": [],
-        "custom_text": {
-            "after_submit": None,
-            "shipping_address": None,
-            "submit": None,
-            "terms_of_service_acceptance": None,
-        },
         "customer": params.get("customer"),
         "customer_creation": None if "customer" in params else params.get("customer_creation", "if_required"),
         "customer_details": _customer_details(email, None) if email else None,
         "customer_email": email,
-        "discounts": [],
         "expires_at": expires_at,
-        "invoice": None,
-        "invoice_creation": None,
-        "livemode": False,
         "locale": params.get("locale"),
         "metadata": merged(None, params.get("metadata")),
-        "mode": "payment",
-        "origin_context": None,
-        "payment_intent": None,
-        "payment_link": None,
-        "payment_method_collection": "if_required",
-        "payment_method_configuration_details": None,
-        "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": ["card"],
-        "payment_status": "unpaid",
-        "permissions": None,
-        "phone_number_collection": {"enabled": False},
-        "recovered_from": None,
-        "saved_payment_method_options": None,
-        "setup_intent": None,
-        "shipping_address_collection": None,
-        "shipping_cost": None,
-        "shipping_options": [],
-        "status": "open",
         "submit_type": params.get("submit_type"),
-        "subscription": None,
         "success_url": params["success_url"],
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
-        "ui_mode": "hosted_page",
         "url": f"{ctx.base_url}/c/pay/{session_id}",
-        "wallet_options": None,
     }
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any, Literal
 
-from deploy.stripe_sandbox import charges, money
+from deploy.stripe_sandbox import blanks, charges, money
 from deploy.stripe_sandbox.cards import METHODS, Card, Decline, lookup
 from deploy.stripe_sandbox.context import Context, new_id
 from deploy.stripe_sandbox.errors import StripeError, invalid, missing, refused
@@ -45,44 +45,16 @@ def open_intent(
     transfer_group: str | None = None,
 ) -> JSON:
     intent_id = new_id("pi")
-    intent: JSON = {
+    intent = blanks.INTENT | {
         "id": intent_id,
-        "object": "payment_intent",
         "amount": amount,
-        "amount_capturable": 0,
-        "amount_details": {"tip": {}},
-        "amount_received": 0,
-        "application": None,
-        "application_fee_amount": None,
-        "automatic_payment_methods": None,
-        "canceled_at": None,
-        "cancellation_reason": None,
-        "capture_method": "automatic_async",
         "client_secret": new_id(f"{intent_id}_secret"),
-        "confirmation_method": "automatic",
         "created": ctx.now,
         "currency": currency,
         "customer": customer,
         "description": description,
-        "last_payment_error": None,
-        "latest_charge": None,
-        "livemode": False,
         "metadata": metadata or {},
-        "next_action": None,
-        "on_behalf_of": None,
-        "payment_method": None,
-        "payment_method_options": {},
-        "payment_method_types": ["card"],
-        "processing": None,
         "receipt_email": receipt_email,
-        "review": None,
-        "setup_future_usage": None,
-        "shipping": None,
-        "source": None,
-        "statement_descriptor": None,
-        "statement_descriptor_suffix": None,
-        "status": "requires_payment_method",
-        "transfer_data": None,
         "transfer_group": transfer_group,
     }
     ctx.store.insert(ctx.account, intent)
