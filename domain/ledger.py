@@ -330,6 +330,48 @@ def refund_settle(
     )
 
 
+def refund_settle_converted(
+    *,
+    refund_id: UUID,
+    order_id: UUID,
+    stripe_refund: str,
+    amount: int,
+    currency: str,
+    settled_amount: int,
+    fee: int,
+    settled_currency: str,
+    stripe_balance_txn: str,
+) -> tuple[Posting, Posting]:
+    """As `refund_settle`, when Stripe took it in another currency: one posting in each, joined by `fx_clearing`."""
+    _positive(amount=amount, settled_amount=settled_amount)
+    owed = Posting(
+        key=f"refund:{refund_id}:settle",
+        kind=PostingKind.REFUND_SETTLE,
+        currency=currency,
+        lines=(Line("refunds_payable", amount), Line("fx_clearing", -amount)),
+        order_id=order_id,
+        refund_id=refund_id,
+        stripe_object=stripe_refund,
+    )
+    taken = Posting(
+        key=f"refund:{refund_id}:settle:converted",
+        kind=PostingKind.REFUND_SETTLE,
+        currency=settled_currency,
+        lines=_lines(
+            [
+                Line("fx_clearing", settled_amount),
+                Line("processor_fees", fee),
+                Line("stripe_balance", -settled_amount - fee),
+            ]
+        ),
+        order_id=order_id,
+        refund_id=refund_id,
+        stripe_balance_txn=stripe_balance_txn,
+        stripe_object=stripe_refund,
+    )
+    return owed, taken
+
+
 def refund_bounce(
     *, refund_id: UUID, order_id: UUID, stripe_refund: str, amount: int, currency: str, stripe_balance_txn: str
 ) -> Posting:

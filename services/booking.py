@@ -258,6 +258,7 @@ class _Booking:
             )
         for entry in entries:
             await self._post(entry)
+        await earnings.delay_release(self.session, self.order.id, available_on=_known(payment.available_on))
         payment.settled_at = self.now
 
     async def settled(self, payments: Sequence[Payment]) -> None:

@@ -1,15 +1,16 @@
 """Earnings: what each recipient is due of a sold order line, written once at sale."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.pricing import RecipientKind, Share
 from models.earning import Earning
+from models.order import OrderLine
 
 
 async def record_sale(
@@ -31,11 +32,12 @@ async def record_sale(
         await session.execute(insert_or_skip(Earning).values(rows).on_conflict_do_nothing())
 
 
-async def delay_release(session: AsyncSession, order_line_ids: Sequence[UUID], *, available_on: datetime) -> None:
-    """Nothing of these lines is released before Stripe makes their money available; never brings a release forward."""
+async def delay_release(session: AsyncSession, order_id: UUID, *, available_on: datetime) -> None:
+    """Nothing of the order is released before Stripe makes its money available; never brings a release forward."""
+    lines = select(OrderLine.id).where(OrderLine.order_id == order_id)
     await session.execute(
         update(Earning)
-        .where(Earning.order_line_id.in_(order_line_ids), Earning.recipient_kind == RecipientKind.CREATOR)
-        .values(release_at=func.greatest(Earning.release_at, available_on))
+        .where(Earning.order_line_id.in_(lines), Earning.release_at < available_on)
+        .values(release_at=available_on)
         .execution_options(synchronize_session=False)
     )

@@ -1,5 +1,6 @@
 """Refunds of stray money: requested when it is parked, submitted to Stripe, booked when Stripe has taken it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import derived_id
+from core.integrations.stripe import BalanceTxn
 from core.integrations.stripe import RefundState as StripeRefund
 from domain import ledger as postings
 from domain.contracts.events import PaymentReturned
@@ -121,21 +123,8 @@ async def record(
 async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now: datetime, workflow_id: str) -> None:
     assert seen.balance_transaction is not None
     refund.status, refund.settled_at, refund.stripe_balance_txn = "succeeded", now, seen.balance_transaction.id
-    await ledger.post(
-        session,
-        postings.refund_settle(
-            refund_id=refund.id,
-            order_id=refund.order_id,
-            stripe_refund=seen.id,
-            amount=refund.amount,
-            currency=refund.currency,
-            stripe_balance_txn=seen.balance_transaction.id,
-            fee=seen.balance_transaction.fee,
-        ),
-        actor="system",
-        workflow_id=workflow_id,
-        occurred_at=now,
-    )
+    for entry in _entries(refund, seen.id, seen.balance_transaction):
+        await ledger.post(session, entry, actor="system", workflow_id=workflow_id, occurred_at=now)
     await timeline.record(
         session,
         ("order", refund.order_id),
@@ -157,4 +146,30 @@ async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now
             reason=refund.reason,
         ),
         key=str(refund.id),
+    )
+
+
+def _entries(refund: Refund, stripe_refund: str, txn: BalanceTxn) -> Sequence[postings.Posting]:
+    if txn.currency == refund.currency:
+        return [
+            postings.refund_settle(
+                refund_id=refund.id,
+                order_id=refund.order_id,
+                stripe_refund=stripe_refund,
+                amount=refund.amount,
+                currency=refund.currency,
+                stripe_balance_txn=txn.id,
+                fee=txn.fee,
+            )
+        ]
+    return postings.refund_settle_converted(
+        refund_id=refund.id,
+        order_id=refund.order_id,
+        stripe_refund=stripe_refund,
+        amount=refund.amount,
+        currency=refund.currency,
+        settled_amount=-txn.amount,
+        fee=txn.fee,
+        settled_currency=txn.currency,
+        stripe_balance_txn=txn.id,
     )

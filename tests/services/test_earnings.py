@@ -63,7 +63,8 @@ async def give_back(session: AsyncSession, payment: Payment) -> None:
     )
     session.add(refund)
     await session.flush()
-    money: dict[str, Any] = {"refund_id": refund.id, "order_id": payment.order_id, "amount": refund.amount, "currency": "usd"}
+    money: dict[str, Any] = {"refund_id": refund.id, "order_id": payment.order_id}
+    money |= {"amount": refund.amount, "currency": "usd"}
     returning = postings.unapplied_refund(charge=payment.stripe_charge, **money)
     taken = postings.refund_settle(stripe_refund="re_1", stripe_balance_txn=f"txn_{refund.id.hex}", **money)
     for posting in (returning, taken):
@@ -85,9 +86,9 @@ async def test_each_recipient_has_one_earning_however_often_a_sale_is_recorded(l
 
 async def test_a_release_moves_back_to_when_the_money_is_available_and_never_forward(ledger_db: Database) -> None:
     async with ledger_db.transaction() as session:
-        line_id = await line_of(session, await sold(session))
+        payment = await sold(session)
         for available_on, release_at in ((NOW, LATER), (LATER + timedelta(days=5), LATER + timedelta(days=5))):
-            await earnings.delay_release(session, [line_id], available_on=available_on)
+            await earnings.delay_release(session, payment.order_id, available_on=available_on)
             found = (await session.execute(select(Earning.recipient_kind, Earning.release_at))).all()
             assert sorted(found) == [("creator", release_at), ("platform", None)]
 

@@ -278,6 +278,32 @@ async def test_nothing_joins_a_committed_transaction_not_even_in_balance(
     await refused(app_db, pair(booked.id, first_line=8), "is closed")
 
 
+async def test_a_temporary_table_of_the_same_name_does_not_hide_the_books(
+    app_db: Database, booked: PostedTransaction
+) -> None:
+    new = uuid4()
+    hidden = [
+        f"create temporary table {table} (like public.{table}) on commit drop"
+        for table in ("ledger_entries", "ledger_accounts")
+    ]
+    statements = [HEADER.format(id=new), entry(new, 1, "stripe_balance", 5), *hidden, *_forged(new)]
+    await refused(app_db, statements, "unbalanced: 1 lines, sum 5")
+    forged = [
+        hidden[1],
+        "insert into ledger_accounts select * from public.ledger_accounts",
+        "update ledger_accounts set sign_rule = 'any'",
+    ]
+    await refused(app_db, [*forged, "update public.ledger_balances set balance = 1"], "against rule credit_only")
+
+
+def _forged(transaction_id: UUID) -> list[str]:
+    row = (
+        "insert into ledger_entries (transaction_id, line, account_id, currency, amount)"
+        " values ('{id}', {line}, uuidv7(), 'usd', {amount})"
+    )
+    return [row.format(id=transaction_id, line=line, amount=amount) for line, amount in ((1, 5), (2, -5))]
+
+
 async def test_an_unknown_currency_is_refused(app_db: Database) -> None:
     statement = HEADER.format(id=uuid4()).replace("usd", "xxx")
     await refused(app_db, [statement], "fk_ledger_transactions_currency")

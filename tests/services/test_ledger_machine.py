@@ -22,7 +22,7 @@ from domain.ledger import Line, Posting, SignRule
 from services import earnings, ledger
 from services.ledger_checks import CHECKS, find_breaks
 from tests.services.books import Books
-from tests.services.ledger_machine import LedgerMachine, refuses
+from tests.services.ledger_machine import LedgerMachine, PureMachine, refuses
 from tests.services.ledger_world import Balances, Sold
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -145,7 +145,7 @@ def opened(books: Books) -> Iterator[PostgresLedger]:
 
 
 def test_the_pure_model_keeps_every_invariant() -> None:
-    run(LedgerMachine, examples=80, steps=40)
+    run(PureMachine, examples=80, steps=40)
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ PURE_MUTANTS: dict[str, tuple[object, str, Callable[[Builder], Builder]]] = {
 def test_the_pure_machine_catches(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name, mutate = PURE_MUTANTS[mutant]
     monkeypatch.setattr(owner, name, mutate(getattr(owner, name)))
-    assert not survives(LedgerMachine, examples=100, steps=40)
+    assert not survives(PureMachine, examples=100, steps=40)
 
 
 def forgetting_the_hash(_original: Builder) -> Builder:

@@ -151,6 +151,24 @@ def test_a_converted_charge_is_booked_in_both_currencies() -> None:
     }
 
 
+def test_a_refund_taken_in_another_currency_is_booked_in_both() -> None:
+    owed, taken = ledger.refund_settle_converted(
+        refund_id=REFUND,
+        order_id=ORDER,
+        stripe_refund="re_1",
+        amount=1000,
+        currency="gbp",
+        settled_amount=1260,
+        fee=0,
+        settled_currency="usd",
+        stripe_balance_txn="txn_2",
+    )
+    assert (owed.key, owed.currency, owed.stripe_balance_txn) == (f"refund:{REFUND}:settle", "gbp", None)
+    assert amounts(owed) == {("refunds_payable", None): 1000, ("fx_clearing", None): -1000}
+    assert (taken.key, taken.currency) == (f"refund:{REFUND}:settle:converted", "usd")
+    assert amounts(taken) == {("fx_clearing", None): 1260, ("stripe_balance", None): -1260}
+
+
 def test_figures_of_stripe_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(InvalidPosting, match="out of balance by -1"):
         ledger.settle(

@@ -49,6 +49,18 @@ def test_yen_with_tax_and_three_teachers() -> None:
     )
 
 
+def test_three_decimals_are_split_like_any_other_minor_units() -> None:
+    assert split(12_340, platform_bps=3000, creators={ANN: 1}) == (creator(8638), platform(3702))
+
+
+def test_refunds_in_three_parts_end_at_exactly_nothing() -> None:
+    left, taken = [2974, 1275], []
+    for refund in (1000, 1000, 2249):
+        taken.append(allocate(refund, left))
+        left = [before - part for before, part in zip(left, taken[-1], strict=True)]
+    assert (taken, left) == ([[700, 300], [700, 300], [1574, 675]], [0, 0])
+
+
 def test_a_free_line_has_no_shares() -> None:
     assert price_line(4999, discount=4999, platform_bps=3000, creators={ANN: 1}).shares == ()
 

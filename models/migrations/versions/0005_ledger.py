@@ -113,7 +113,8 @@ _TABLES = (
 
 _FUNCTIONS = (
     # A transaction carries the id of the database transaction that made it (the top-level one, also under savepoints):
-    # when that has ended nothing can join it, not even lines that balance.
+    # when that has ended nothing can join it, not even lines that balance. Tables are named with their schema, or a
+    # temporary table of the same name would be looked at instead.
     """
     create function ledger_check_balanced() returns trigger language plpgsql as $$
     declare
@@ -121,10 +122,10 @@ _FUNCTIONS = (
       n integer;
       s numeric;
     begin
-      if not exists (select 1 from ledger_transactions where id = t and txid = pg_current_xact_id()) then
+      if not exists (select 1 from public.ledger_transactions where id = t and txid = pg_current_xact_id()) then
         raise exception 'ledger transaction % is closed', t using errcode = 'restrict_violation';
       end if;
-      select count(*), coalesce(sum(amount), 0) into n, s from ledger_entries where transaction_id = t;
+      select count(*), coalesce(sum(amount), 0) into n, s from public.ledger_entries where transaction_id = t;
       if n < 2 or s <> 0 then
         raise exception 'ledger transaction % unbalanced: % lines, sum %', t, n, s using errcode = 'check_violation';
       end if;
@@ -143,7 +144,7 @@ _FUNCTIONS = (
       r text;
       c text;
     begin
-      select sign_rule, code into r, c from ledger_accounts where id = new.account_id;
+      select sign_rule, code into r, c from public.ledger_accounts where id = new.account_id;
       if (r = 'debit_only' and new.balance < 0) or (r = 'credit_only' and new.balance > 0) then
         raise exception 'account % would go to % against rule %', c, new.balance, r using errcode = 'check_violation';
       end if;
