@@ -24,7 +24,7 @@ from core.settings import Settings, get_settings
 _COOKIE = "lyceum_codec"
 _PAGE = """<!doctype html><html lang="en"><title>Codec server</title>
 <style>body{font:1.1rem/1.5 system-ui;max-width:28rem;margin:15vh auto;padding:0 1rem}
-input,button{font:inherit;padding:.5rem;width:100%;margin:.3rem 0;box-sizing:border-box}</style>
+input,button{font:inherit;padding:.5rem;width:100%%;margin:.3rem 0;box-sizing:border-box}</style>
 <h1>Codec server</h1><p>%s</p><form method="post"><label>Operator token<input name="token" type="password" required
 autocomplete="off"></label><button>Sign in</button></form></html>"""
 
