@@ -38,7 +38,6 @@ _START = """SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
-  docExpansion: "none",
   filter: true,
   persistAuthorization: true,
   tryItOutEnabled: true,
