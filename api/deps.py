@@ -15,7 +15,7 @@ from domain.identity import Permission, Principal, Unauthenticated
 _bearer = HTTPBearer(auto_error=False, scheme_name="accessToken", bearerFormat="JWT")
 
 
-def _container(request: Request) -> AppContainer:
+async def _container(request: Request) -> AppContainer:
     container: AppContainer = request.app.state.container
     return container
 

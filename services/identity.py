@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.db import Database
 from core.ids import new_id
 from core.security.tokens import VERIFY_EMAIL, EmailClaims, hash_refresh_token, new_refresh_token
 from domain.contracts.events import (
@@ -49,6 +50,17 @@ class Reuse:
     """A refresh token came a second time: one of the two holders stole it, so the session was ended."""
 
     session_id: UUID
+
+
+_OPEN = text(
+    """
+    with opened as (
+      insert into sessions (id, user_id, expires_at) values (:session_id, :user_id, :expires_at) returning id
+    )
+    insert into refresh_tokens (id, session_id, token_hash) select :token_id, id, :token_hash from opened
+    """
+)
+"""One statement: signing in is what everybody waits for at nine in the morning."""
 
 
 async def register(
@@ -121,16 +133,12 @@ async def verify_email(session: AsyncSession, claims: EmailClaims, *, now: datet
     return user.email
 
 
-async def credentials(session: AsyncSession, email: str) -> Credentials | None:
+async def credentials(db: Database, email: str) -> Credentials | None:
     """What is known of the account of `email`; None when there is none."""
-    row = (
-        await session.execute(
-            select(User.id, User.password_hash, User.email_verified_at, User.status).where(User.email == email)
-        )
-    ).one_or_none()
-    if row is None:
-        return None
-    return Credentials(row.id, row.password_hash, row.email_verified_at is not None, row.status == "active")
+    row = await db.fetch_row(
+        "select id, password_hash, email_verified_at is not null, status = 'active' from users where email = $1", email
+    )
+    return None if row is None else Credentials(*row)
 
 
 async def replace_hash(session: AsyncSession, user_id: UUID, *, old: str, new: str) -> None:
@@ -140,17 +148,18 @@ async def replace_hash(session: AsyncSession, user_id: UUID, *, old: str, new: s
 
 async def open_session(session: AsyncSession, user_id: UUID, *, now: datetime, ttl: timedelta) -> OpenSession:
     """Signs the user in for at most `ttl`."""
-    session_id = new_id()
-    await session.execute(insert(Session).values(id=session_id, user_id=user_id, expires_at=now + ttl))
-    return OpenSession(user_id, session_id, await _hand_out(session, session_id))
-
-
-async def _hand_out(session: AsyncSession, session_id: UUID) -> str:
-    token = new_refresh_token()
+    session_id, token = new_id(), new_refresh_token()
     await session.execute(
-        insert(RefreshToken).values(id=new_id(), session_id=session_id, token_hash=hash_refresh_token(token))
+        _OPEN,
+        {
+            "session_id": session_id,
+            "user_id": user_id,
+            "expires_at": now + ttl,
+            "token_id": new_id(),
+            "token_hash": hash_refresh_token(token),
+        },
     )
-    return token
+    return OpenSession(user_id, session_id, token)
 
 
 async def refresh(session: AsyncSession, token: str, *, now: datetime) -> OpenSession | Reuse | None:
@@ -176,7 +185,11 @@ async def refresh(session: AsyncSession, token: str, *, now: datetime) -> OpenSe
         )
     ).one_or_none()
     if row is not None:
-        return OpenSession(row.user_id, row.id, await _hand_out(session, row.id))
+        next_token = new_refresh_token()
+        await session.execute(
+            insert(RefreshToken).values(id=new_id(), session_id=row.id, token_hash=hash_refresh_token(next_token))
+        )
+        return OpenSession(row.user_id, row.id, next_token)
     session_id = await session.scalar(
         select(RefreshToken.session_id).where(RefreshToken.token_hash == token_hash, RefreshToken.used_at.is_not(None))
     )

@@ -96,8 +96,7 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
 
 async def _check_password(container: AppContainer, email: str, password: str) -> Credentials | None:
     """The account, when it is active and the password is its own. Takes as long when it is not."""
-    async with container.db.read() as session:
-        known = await identity.credentials(session, email)
+    known = await identity.credentials(container.db, email)
     matches, rehashed = await container.passwords.verify(password, known.password_hash if known else None)
     if known is None or not matches or not known.active:
         return None

@@ -186,8 +186,7 @@ async def test_a_stronger_hash_does_not_overwrite_a_newer_password(db: Database,
     async with db.transaction() as session:
         await identity.replace_hash(session, user_id, old="stale", new="must not be stored")
         await identity.replace_hash(session, user_id, old="hash", new="stronger")
-    async with db.read() as session:
-        known = await identity.credentials(session, email)
+    known = await identity.credentials(db, email)
     assert known is not None
     assert known.password_hash == "stronger"
 
@@ -243,8 +242,7 @@ async def test_the_first_administrator_is_made_ready_to_sign_in(db: Database, em
         user_id, taken = await admin.ensure_admin(session, email=email, name="Root", password_hash="hash")
     assert taken is True
     assert await roles(db, user_id) == {"admin"}
-    async with db.read() as session:
-        known = await identity.credentials(session, email)
+    known = await identity.credentials(db, email)
     assert known == identity.Credentials(user_id, "hash", verified=True, active=True)
 
 
@@ -282,8 +280,7 @@ async def test_the_command_makes_an_administrator(
     assert capsys.readouterr().out == (
         f"{email} is an administrator.\n{email} is an administrator now; its name and password stay as they were.\n"
     )
-    async with db.read() as session:
-        known = await identity.credentials(session, email)
+    known = await identity.credentials(db, email)
     assert known is not None
     assert await Passwords(settings.auth).verify("a pass phrase of mine", known.password_hash) == (True, None)
     assert await roles(db, known.user_id) == {"admin"}
