@@ -1,19 +1,31 @@
-"""Databases of their own for the ledger's tests: its rows cannot be removed again, and its checks read all of them."""
+"""Databases of their own for the ledger's tests, and what to post to them.
+
+The rows of the ledger cannot be removed again, and its checks read all of them.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from core.db import Database
 from core.settings import DatabaseSettings
+from domain import ledger as postings
+from domain.ledger import Posting
+from domain.pricing import split
 from models.migrations import runner
+from services import ledger
+from services.ledger import PostedTransaction
+from services.ledger_checks import CHECKS, find_breaks
 
 CREATORS = tuple(UUID(int=number) for number in range(1, 5))
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+WITHOUT_SUBLEDGERS = [check for check in CHECKS if check not in ("earnings_totals", "payment_totals")]
 
 
 @dataclass(frozen=True)
@@ -69,3 +81,45 @@ async def database_of_its_own(settings: DatabaseSettings, template: Books | None
         yield books
     finally:
         await _as_owner(settings, f"drop database {books.name} with (force)")
+
+
+def sale(
+    order_id: UUID | None = None, gross: int = 4249, creator: UUID = CREATORS[0], currency: str = "usd"
+) -> Posting:
+    shares = split(gross, platform_bps=3000, creators={creator: 1})
+    return postings.sale(order_id=order_id or uuid4(), gross=gross, currency=currency, shares=shares)
+
+
+def settle(charge: str = "ch_1", gross: int = 4249, balance_txn: str = "txn_1") -> Posting:
+    return postings.settle(
+        charge=charge,
+        order_id=uuid4(),
+        gross=gross,
+        fee=153,
+        net=gross - 153,
+        currency="usd",
+        stripe_balance_txn=balance_txn,
+    )
+
+
+async def post(session: AsyncSession, posting: Posting) -> PostedTransaction:
+    return await ledger.post(session, posting, actor="test", occurred_at=NOW, workflow_id="order-1")
+
+
+async def post_alone(db: Database, posting: Posting) -> PostedTransaction:
+    async with db.transaction() as session:
+        return await post(session, posting)
+
+
+async def counts(db: Database) -> tuple[int, int]:
+    async with db.read() as session:
+        row = await session.execute(
+            text("select (select count(*) from ledger_transactions), (select count(*) from ledger_entries)")
+        )
+        transactions, entries = row.one()
+        return transactions, entries
+
+
+async def assert_sound(db: Database) -> None:
+    async with db.read() as session:
+        assert await find_breaks(session, WITHOUT_SUBLEDGERS) == []
