@@ -21,6 +21,7 @@ _ALGORITHM = "ES256"
 _ACCESS_TYPE = "at+jwt"
 _EMAIL_TYPE = "email+jwt"
 _LEEWAY = 5
+_SEEN_TOKENS = 4096
 _PEM = re.compile(r"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----", re.DOTALL)
 
 VERIFY_EMAIL = "verify-email"
@@ -57,6 +58,7 @@ class Tokens:
         self._issuer = settings.issuer
         self._audience = settings.audience
         self._access_ttl = timedelta(seconds=settings.access_ttl)
+        self._seen: dict[str, tuple[AccessClaims, float]] = {}
 
     def access(self, user_id: UUID, session_id: UUID) -> str:
         """An access token for one session, good for `access_ttl`."""
@@ -72,12 +74,25 @@ class Tokens:
         return self._sign(_ACCESS_TYPE, self._audience, claims)
 
     def read_access(self, token: str) -> AccessClaims:
-        """Raises `Unauthenticated` unless the token is one of ours, for this audience, and not expired."""
+        """Raises `Unauthenticated` unless the token is one of ours, for this audience, and not expired.
+
+        A client shows the same token many times: what was verified once is only asked whether it has expired since.
+        """
+        known = self._seen.get(token)
+        if known is not None and clock.now().timestamp() < known[1]:
+            return known[0]
         try:
-            claims = self._read(token, _ACCESS_TYPE, self._audience)
-            return AccessClaims(UUID(claims["sub"]), UUID(claims["sid"]))
+            found = self._read(token, _ACCESS_TYPE, self._audience)
+            claims = AccessClaims(UUID(found["sub"]), UUID(found["sid"]))
+            self._remember(token, claims, float(found["exp"]))
+            return claims
         except (JoseError, ValueError, KeyError, TypeError, AttributeError):
             raise Unauthenticated("The access token is not valid or has expired.") from None
+
+    def _remember(self, token: str, claims: AccessClaims, expires_at: float) -> None:
+        while len(self._seen) >= _SEEN_TOKENS:
+            del self._seen[next(iter(self._seen))]
+        self._seen[token] = claims, expires_at
 
     def email(self, purpose: str, user_id: UUID, token_id: UUID, expires_at: datetime) -> str:
         """The token that a mail carries; it opens nothing but `purpose`."""

@@ -11,7 +11,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from pydantic import SecretStr
 
-from core.security.tokens import VERIFY_EMAIL, Tokens, hash_refresh_token, new_refresh_token
+from core.security.tokens import VERIFY_EMAIL, AccessClaims, Tokens, hash_refresh_token, new_refresh_token
 from core.settings import AuthSettings
 from domain.identity import InvalidToken, Unauthenticated
 
@@ -166,6 +166,28 @@ def test_a_mailed_token_opens_its_purpose_only() -> None:
         ours.read_access(token)
     with pytest.raises(InvalidToken):
         ours.read_email(VERIFY_EMAIL, ours.access(USER, SESSION))
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(599, True), (604, True), (606, False)])
+def test_a_token_that_was_verified_before_ends_all_the_same(seconds: int, *, good: bool) -> None:
+    ours = tokens()
+    with time_machine.travel(NOW, tick=False):
+        token = ours.access(USER, SESSION)
+        assert ours.read_access(token) == ours.read_access(token) == AccessClaims(USER, SESSION)
+    with time_machine.travel(NOW + timedelta(seconds=seconds), tick=False):
+        if good:
+            assert ours.read_access(token) == AccessClaims(USER, SESSION)
+        else:
+            with pytest.raises(Unauthenticated):
+                ours.read_access(token)
+
+
+def test_only_so_many_verified_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.security.tokens._SEEN_TOKENS", 2)
+    ours = tokens()
+    issued = [ours.access(USER, SESSION) for _ in range(3)]
+    assert {ours.read_access(token) for token in issued * 2} == {AccessClaims(USER, SESSION)}
+    assert len(ours._seen) == 2
 
 
 def test_a_mailed_token_expires() -> None:
