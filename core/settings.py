@@ -125,7 +125,7 @@ class PlatformSettings(BaseModel):
     """Business policy. `platform_bps` is the platform's share of a line in basis points (3000 = 30 %)."""
 
     platform_bps: int = Field(default=3000, ge=0, le=10_000)
-    checkout_ttl: int = Field(default=1800, ge=1800, le=86_400)
+    checkout_ttl: int = Field(default=1800, ge=1800, le=82_800)
     hold_days: int = Field(default=30, ge=0)
     """How long after payment a creator's earnings stay back; never shorter than the refund window."""
     teacher_review: bool = False

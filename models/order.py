@@ -79,17 +79,17 @@ class OrderLine(Identified, Base):
 
 
 class CheckoutSession(Base):
-    """A Checkout Session at Stripe for an order, the `n`-th. Its row is written after Stripe answered."""
+    """A Checkout Session at Stripe for the `n`-th attempt at an order; known from Stripe's answer or from a webhook."""
 
     __tablename__ = "checkout_sessions"
 
-    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True)
-    n: Mapped[int] = mapped_column(primary_key=True)
-    stripe_session: Mapped[str] = mapped_column(unique=True)
+    stripe_session: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"))
+    n: Mapped[int]
     url: Mapped[str]
     expires_at: Mapped[datetime]
-    closed_at: Mapped[datetime | None]
-    """When Stripe was seen to have completed or expired it."""
+
+    __table_args__ = (Index("ix_checkout_sessions_order_id_n", "order_id", "n"),)
 
 
 class SeatHold(Base):

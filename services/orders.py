@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import exists, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import new_id
@@ -185,17 +186,17 @@ async def record_checkout(
 ) -> OrderState:
     """Stores the Checkout Session Stripe made; the order now waits for its payment."""
     order = await lock(session, order_id)
-    if await session.get(CheckoutSession, (order_id, checkout.n)) is None:
-        session.add(
-            CheckoutSession(
-                order_id=order_id,
-                n=checkout.n,
-                stripe_session=checkout.stripe_session,
-                url=checkout.url,
-                expires_at=checkout.expires_at,
-            )
+    await session.execute(
+        insert(CheckoutSession)
+        .values(
+            stripe_session=checkout.stripe_session,
+            order_id=order_id,
+            n=checkout.n,
+            url=checkout.url,
+            expires_at=checkout.expires_at,
         )
-        await session.flush()
+        .on_conflict_do_nothing()
+    )
     if order.status == "pending":
         order.status = "paying"
     await timeline.record(
@@ -264,5 +265,10 @@ async def checkout_url(session: AsyncSession, order: Order) -> str | None:
     """Where to pay, while the order waits for it."""
     if order.status not in OPEN:
         return None
-    checkout = await session.get(CheckoutSession, (order.id, order.checkout_n))
-    return checkout.url if checkout else None
+    url: str | None = await session.scalar(
+        select(CheckoutSession.url)
+        .where(CheckoutSession.order_id == order.id, CheckoutSession.n == order.checkout_n)
+        .order_by(CheckoutSession.stripe_session)
+        .limit(1)
+    )
+    return url

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,13 +16,16 @@ from models.payment import Payment
 
 
 async def unfinished_sessions(session: AsyncSession, order_id: UUID) -> Sequence[str]:
-    """Stripe's ids of the order's Checkout Sessions of which Stripe may know more than we do."""
-    unsettled = exists().where(
-        Payment.stripe_session == CheckoutSession.stripe_session, Payment.stripe_balance_txn.is_(None)
+    """Stripe's ids of the order's Checkout Sessions of which Stripe may know more than we do.
+
+    An expired one is among them: money can still arrive for it.
+    """
+    settled = exists().where(
+        Payment.stripe_session == CheckoutSession.stripe_session, Payment.stripe_balance_txn.is_not(None)
     )
     query = (
         select(CheckoutSession.stripe_session)
-        .where(CheckoutSession.order_id == order_id, or_(CheckoutSession.closed_at.is_(None), unsettled))
+        .where(CheckoutSession.order_id == order_id, ~settled)
         .order_by(CheckoutSession.n)
     )
     return (await session.scalars(query)).all()
@@ -39,12 +42,6 @@ async def record_seen(
         # A completed session may still be without its money: some payment methods take days.
         waiting = checkout.status == "open" or (checkout.status == "complete" and charge is None)
         still_open = still_open or waiting
-        if not waiting:
-            await session.execute(
-                update(CheckoutSession)
-                .where(CheckoutSession.stripe_session == checkout.id, CheckoutSession.closed_at.is_(None))
-                .values(closed_at=now)
-            )
         if intent is not None and charge is not None:
             await _record_charge(session, order_id, checkout, intent.id, charge, now)
     return PaymentsSeen(open=still_open)

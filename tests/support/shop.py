@@ -35,9 +35,9 @@ class Shop:
     async def account(self, *roles: Role) -> Account:
         return await sign_in(self.db, self._tokens, *roles)
 
-    async def course(self, **fields: Any) -> str:
-        """A published course of a new teacher; by default 49 dollars and no capacity."""
-        teacher = await self.account(Role.TEACHER, Role.STUDENT)
+    async def course(self, *, teacher: Account | None = None, **fields: Any) -> str:
+        """A published course; by default of a new teacher, for 49 dollars and without a capacity."""
+        teacher = teacher or await self.account(Role.TEACHER, Role.STUDENT)
         author = Author(self.product.http, teacher.headers)
         course_id, _, _ = await author.published(
             **{"price": {"amount": PRICE, "currency": "usd"}, "capacity": None} | fields

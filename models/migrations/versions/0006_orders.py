@@ -164,18 +164,17 @@ def upgrade() -> None:
     )
     op.create_table(
         "checkout_sessions",
+        sa.Column("stripe_session", sa.String(), nullable=False),
         sa.Column("order_id", sa.Uuid(), nullable=False),
         sa.Column("n", sa.Integer(), nullable=False),
-        sa.Column("stripe_session", sa.String(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["order_id"], ["orders.id"], name=op.f("fk_checkout_sessions_order_id"), ondelete="CASCADE"
         ),
-        sa.PrimaryKeyConstraint("order_id", "n", name=op.f("pk_checkout_sessions")),
-        sa.UniqueConstraint("stripe_session", name=op.f("uq_checkout_sessions_stripe_session")),
+        sa.PrimaryKeyConstraint("stripe_session", name=op.f("pk_checkout_sessions")),
     )
+    op.create_index("ix_checkout_sessions_order_id_n", "checkout_sessions", ["order_id", "n"], unique=False)
     op.create_table(
         "course_claims",
         sa.Column("student_id", sa.Uuid(), nullable=False),
