@@ -10,6 +10,9 @@ STAMP := $(VENV)/.installed-$(shell cat $(REQUIREMENTS)/bootstrap.txt $(REQUIREM
 COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
+# Certificates the machine trusts, a company's proxy for one, count for downloads too.
+export UV_SYSTEM_CERTS := 1
+
 DETACH ?=
 EXIT ?=
 ARGS ?=

@@ -193,7 +193,7 @@ INFRASTRUCTURE: Sequence[Service] = (
         settings=("LYCEUM_OPENSEARCH__URL",),
         url="http://127.0.0.1:{port}",
         prepare=opensearch.prepare,
-        notice=lambda stack: "" if opensearch.is_real(stack) else opensearch.STAND_IN_NOTICE,
+        notice=opensearch.notice,
         unprivileged=True,
     ),
     Service(

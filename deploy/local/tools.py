@@ -34,7 +34,7 @@ async def run(command: Sequence[str], *, env: Mapping[str, str], cwd: Path | Non
         await process.wait()
         raise
     if process.returncode:
-        said = "\n".join((err or out).decode(errors="replace").strip().splitlines()[-8:])
+        said = "\n".join((out + err).decode(errors="replace").strip().splitlines()[-8:])
         raise ToolFailed(f"{Path(command[0]).name} exited with {process.returncode}: {said}")
     return out.decode(errors="replace")
 

@@ -10,13 +10,13 @@ import shutil
 from pathlib import Path
 
 from deploy.local.stack import Stack
-from deploy.local.tools import Note, exclusive, run
+from deploy.local.tools import Note, ToolFailed, exclusive, run
 
 VERSION = "3.6.0"
 OLDEST_JAVA = 21
 STAND_IN_NOTICE = (
-    "OpenSearch is the in-memory stand-in (osmem): no JDK >= 21 with Maven here. The catalogue is re-indexed at start; "
-    "k-NN and scripted updates are missing."
+    "OpenSearch is the in-memory stand-in (osmem); the real one needs a JDK >= 21 and Maven. The catalogue is "
+    "re-indexed at start; k-NN and scripted updates are missing."
 )
 
 _HERE = Path(__file__).parent
@@ -45,31 +45,59 @@ def distribution(stack: Stack) -> Path:
 
 
 def is_real(stack: Stack) -> bool:
-    """Whether this machine runs the real server. `LYCEUM_OPENSEARCH_STAND_IN=1` asks for the stand-in."""
-    if stack.environ.get("LYCEUM_OPENSEARCH_STAND_IN"):
+    """Whether this stack runs the real server. `LYCEUM_OPENSEARCH_STAND_IN=1` asks for the stand-in."""
+    if stack.environ.get("LYCEUM_OPENSEARCH_STAND_IN") or java() is None:
         return False
-    return java() is not None and (_complete(stack).exists() or shutil.which("mvn") is not None)
+    return _complete(stack).exists() or (shutil.which("mvn") is not None and not _unreachable(stack).exists())
 
 
 def _complete(stack: Stack) -> Path:
     return distribution(stack) / ".complete"
 
 
+def _unreachable(stack: Stack) -> Path:
+    """Why the real server could not be fetched at this start."""
+    return stack.home / "run" / "opensearch-unreachable"
+
+
+def notice(stack: Stack) -> str:
+    """What a person should know about the search server here; empty for the real one."""
+    if is_real(stack):
+        return ""
+    reason = _unreachable(stack)
+    failed = f" Maven could not fetch the real one: {reason.read_text().splitlines()[-1]}" if reason.exists() else ""
+    return STAND_IN_NOTICE + failed
+
+
 async def prepare(stack: Stack, note: Note) -> None:
-    """Fetches the server once and writes its configuration."""
+    """Fetches the server once and configures it. Where that fails, the stand-in runs until the next start."""
+    _unreachable(stack).unlink(missing_ok=True)
     if not is_real(stack):
         return
     async with exclusive(stack.cache / "opensearch"):
         if not _complete(stack).exists():
             note(f"fetching OpenSearch {VERSION} through Maven (161 MB, once)")
-            await _fetch(stack)
+            try:
+                await _fetch(stack)
+            except ToolFailed as error:
+                _unreachable(stack).write_text(str(error))
+                return
     _configure(stack)
 
 
 async def _fetch(stack: Stack) -> None:
     folder = stack.cache / "opensearch"
     await run(
-        ["mvn", "-B", "-q", "-f", str(_HERE / "pom.xml"), f"-Ddist.dir={folder}", f"-Dopensearch.version={VERSION}"]
+        [
+            "mvn",
+            "-B",
+            "-q",
+            "-Dstyle.color=never",
+            "-f",
+            str(_HERE / "pom.xml"),
+            f"-Ddist.dir={folder}",
+            f"-Dopensearch.version={VERSION}",
+        ]
         + ["package"],
         env=os.environ,
     )
