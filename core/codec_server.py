@@ -1,7 +1,7 @@
 """The codec server: shows operators in the Temporal UI what payloads say. `lyceum codec-server`.
 
 The UI calls `POST /decode` (and `/encode`) with the bearer token the operator signed in with; the browser's origin must
-be the UI's. Without a token nothing is decrypted.
+be the UI's. Without a token nothing is decrypted, unless it serves one machine only (`LYCEUM_CODEC_SERVER__LOCAL`).
 """
 
 import hmac
@@ -22,6 +22,7 @@ from core.codec import KeyringCodec, UnknownKey
 from core.settings import Settings, get_settings
 
 _COOKIE = "lyceum_codec"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PAGE = """<!doctype html><html lang="en"><title>Codec server</title>
 <style>body{font:1.1rem/1.5 system-ui;max-width:28rem;margin:15vh auto;padding:0 1rem}
 input,button{font:inherit;padding:.5rem;width:100%%;margin:.3rem 0;box-sizing:border-box}</style>
@@ -30,18 +31,25 @@ autocomplete="off"></label><button>Sign in</button></form></html>"""
 
 
 class CodecServer:
-    """Raises `ValueError` when codec keys or the operator token are missing."""
+    """Raises `ValueError` when codec keys or the operator token are missing, or it would be open to strangers."""
 
     def __init__(self, settings: Settings) -> None:
+        server = settings.codec_server
         self._codec = KeyringCodec.parse(settings.temporal.codec_keys.get_secret_value())
-        self._token = settings.codec_server.token.get_secret_value()
+        self._token = server.token.get_secret_value()
+        self._origin = server.ui_origin or settings.temporal.ui_url
+        self._local = server.local
         if not self._token:
             raise ValueError("LYCEUM_CODEC_SERVER__TOKEN is required")
+        if server.local and (settings.environment == "production" or server.host not in _LOOPBACK):
+            raise ValueError("LYCEUM_CODEC_SERVER__LOCAL is for loopback, and not for production")
 
     def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), self._token.encode())
 
     def _signed_in(self, request: Request) -> bool:
+        if self._local and request.headers.get("origin") == self._origin:
+            return True
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         return self._is_token(bearer if scheme.lower() == "bearer" else request.cookies.get(_COOKIE, ""))
 

@@ -144,11 +144,16 @@ class TelemetrySettings(BaseModel):
 
 
 class CodecServerSettings(BaseModel):
-    """The page the Temporal UI asks to decrypt payloads. `token` is what an operator signs in with."""
+    """The page the Temporal UI asks to decrypt payloads. `token` is what an operator signs in with.
+
+    `local` decrypts without signing in, for whoever uses the UI on this machine: its development server cannot send
+    the sign-in along. Refused in production and beyond loopback.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8234
     token: SecretStr = SecretStr("")
+    local: bool = False
     ui_origin: str = ""
 
 

@@ -77,6 +77,7 @@ def addresses(stack: "Stack") -> dict[str, str]:
         "LYCEUM_API__PORT": str(port["api"]),
         "LYCEUM_API__PUBLIC_URL": f"http://{host}:{port['api']}",
         "LYCEUM_CODEC_SERVER__PORT": str(port["codec_server"]),
+        "LYCEUM_CODEC_SERVER__LOCAL": "true",
         "LYCEUM_CODEC_SERVER__UI_ORIGIN": f"http://{host}:{port['temporal_ui']}",
     }
     if stack.external("LYCEUM_STRIPE__SECRET_KEY"):  # a key of one's own belongs to the real Stripe

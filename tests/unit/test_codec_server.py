@@ -15,13 +15,24 @@ KEYRING = "k1:" + base64.b64encode(bytes(32)).decode()
 UI = "http://127.0.0.1:8233"
 
 
+def configured(environment: str = "test", **server: object) -> Settings:
+    return Settings.model_validate(
+        {
+            "environment": environment,
+            "temporal": {"codec_keys": KEYRING, "ui_url": UI},
+            "codec_server": {"token": "open sesame", **server},
+        }
+    )
+
+
+def browsing(settings: Settings, origin: str = UI) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(create_app(settings))
+    return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers={"Origin": origin})
+
+
 @pytest.fixture
 def browser() -> httpx2.AsyncClient:
-    settings = Settings.model_validate(
-        {"temporal": {"codec_keys": KEYRING, "ui_url": UI}, "codec_server": {"token": "open sesame"}}
-    )
-    transport = httpx2.ASGITransport(create_app(settings))
-    return httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers={"Origin": UI})
+    return browsing(configured())
 
 
 async def encrypted(text: bytes) -> str:
@@ -51,3 +62,16 @@ async def test_an_operator_reads_payloads_after_signing_in(browser: httpx2.Async
     assert answer.headers["access-control-allow-origin"] == UI
     [payload] = json_format.Parse(answer.content, Payloads()).payloads
     assert payload.data == b"secret"
+
+
+async def test_on_one_machine_the_ui_reads_without_signing_in() -> None:
+    settings = configured(local=True)
+    content = await encrypted(b"secret")
+    assert (await browsing(settings).post("/decode", content=content)).status_code == 200
+    assert (await browsing(settings, "http://evil.example").post("/decode", content=content)).status_code == 401
+
+
+@pytest.mark.parametrize(("environment", "host"), [("production", "127.0.0.1"), ("development", "10.0.0.5")])
+def test_reading_without_signing_in_is_refused_where_strangers_come_by(environment: str, host: str) -> None:
+    with pytest.raises(ValueError, match="LYCEUM_CODEC_SERVER__LOCAL"):
+        create_app(configured(environment, local=True, host=host))
