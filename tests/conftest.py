@@ -14,6 +14,7 @@ and never a database, queue, index or bucket. Nothing may connect beyond loopbac
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 os.environ["LYCEUM_ENV_FILE"] = os.devnull  # a developer's own stack must not leak into a test
@@ -27,6 +28,9 @@ from tests.support.mail import Mailbox
 from tests.support.stack import Servers
 
 loopback.forbid_the_rest()
+
+hypothesis.settings.register_profile("lyceum", deadline=None)  # a busy machine is not a failure
+hypothesis.settings.load_profile("lyceum")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
