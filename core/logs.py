@@ -14,7 +14,9 @@ from structlog.types import EventDict, Processor
 
 from core.settings import TelemetrySettings
 
-_QUIET = ("aio_pika", "aiormq", "asyncio", "boto3", "botocore", "httpx2", "opensearch", "s3transfer", "urllib3")
+_QUIET = ("asyncio", "boto3", "botocore", "httpx2", "opensearch", "s3transfer", "urllib3")
+_SILENT = ("aio_pika", "aiormq")
+"""Their every failure is raised to our loops as well, which log it once."""
 
 _SECRET_KEY = re.compile(
     r"(passw|secret|token|authorization|cookie|api_?key|private_?key|signature|card|cvc|credential)", re.IGNORECASE
@@ -120,6 +122,8 @@ def configure(settings: TelemetrySettings, service: str) -> None:
     root.setLevel(settings.log_level)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _SILENT:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
 
 
