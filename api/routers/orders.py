@@ -12,7 +12,7 @@ from api.idempotency import IdempotencyKey
 from api.pagination import Page, Paging, cut_page
 from api.schemas.orders import OrderCreate, OrderLineRead, OrderRead
 from api.schemas.timeline import TimelineRead, timeline_read
-from core import clock
+from core import clock, failpoints
 from core.ids import new_id
 from domain.errors import ServiceUnavailable
 from domain.identity import Permission, Principal
@@ -52,6 +52,7 @@ async def place_order(
             policy=container.settings.platform,
             now=now,
         )
+    failpoints.hit("api.order_placed")
     response.headers["Location"] = f"/v1/orders/{order.id}"
     if order.status == "pending":
         try:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from api.container import AppContainer
 from api.deps import Container, public
+from core import failpoints
 from core.integrations.stripe import BadSignature, parse_webhook
 from domain.errors import DomainError, Invalid
 from services import stripe_events
@@ -46,6 +47,8 @@ async def stripe_webhook(
         raise InvalidSignature("The Stripe-Signature header does not match the body.") from error
     async with container.db.transaction() as session:
         target = await stripe_events.store(session, event)
+        failpoints.hit("api.webhook_not_stored")
+    failpoints.hit("api.webhook_stored")
     if target is not None:
         background.add_task(_dispatch, container, event.id, target)
     return Received()

@@ -171,7 +171,7 @@ class Lanes:
                 await self._bury(message, error)
                 return
             if outcome is not None:
-                failpoints.hit("consumer.after_commit")
+                failpoints.hit(f"consumer.{self._consumer}.after_commit")
                 metrics.EVENTS_HANDLED.labels(self._consumer, outcome).inc()
                 metrics.EVENT_AGE.labels(self._consumer).observe(max(time.time() - envelope.time.timestamp(), 0))
                 await self._settle(message.ack())
@@ -206,7 +206,7 @@ class Lanes:
         return None
 
     async def _attempt(self, envelope: Envelope, forced: bool) -> str:
-        failpoints.hit("consumer.before_handle")
+        failpoints.hit(f"consumer.{self._consumer}.before_handle")
         with (
             telemetry.span(
                 f"handle {envelope.event.type}",

@@ -1,6 +1,6 @@
 """A purchase in fair weather: the measure for every fault."""
 
-from tests.faults.conftest import Shop
+from tests.support.shop import Shop
 
 
 async def test_purchase_is_booked_granted_and_announced_once(shop: Shop) -> None:

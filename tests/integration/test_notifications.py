@@ -213,7 +213,7 @@ async def test_two_processes_send_each_mail_once(queues: Settings, db: Database,
     assert [len(mailbox.to(user.email)) for user, _ in users] == [1] * 12
 
 
-@pytest.mark.parametrize("failpoint", ["consumer.before_handle", "consumer.after_commit"])
+@pytest.mark.parametrize("failpoint", ["consumer.notifications.before_handle", "consumer.notifications.after_commit"])
 async def test_killed_consumer_tells_once(
     queues: Settings, db: Database, mailbox: Mailbox, tmp_path: Path, failpoint: str
 ) -> None:
@@ -226,7 +226,7 @@ async def test_killed_consumer_tells_once(
         *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
-    assert len(await _rows(db, user.id)) == (1 if failpoint == "consumer.after_commit" else 0)
+    assert len(await _rows(db, user.id)) == (1 if failpoint == "consumer.notifications.after_commit" else 0)
     process = await asyncio.create_subprocess_exec(
         *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
     )

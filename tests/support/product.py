@@ -67,10 +67,11 @@ class Product:
     async def start(self, *names: str) -> None:
         """Starts processes and waits until each is ready."""
         for name in names:
-            await self._spawn(name)
+            await self.spawn(name)
         await asyncio.gather(*(self.ready(name) for name in names))
 
-    async def _spawn(self, name: str) -> None:
+    async def spawn(self, name: str) -> None:
+        """Starts a process and does not wait for it."""
         port = self._ports.setdefault(name, free_port())
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("LYCEUM_")},
