@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from deploy.stripe_sandbox import (
     balance,
@@ -16,6 +17,7 @@ from deploy.stripe_sandbox import (
     customers,
     endpoints,
     events,
+    front,
     intents,
     page,
     refunds,
@@ -41,10 +43,17 @@ def create_app(state: Path | str, public_url: str = "") -> FastAPI:
             await loop
         await sandbox.close()
 
-    app = FastAPI(title="Stripe sandbox", docs_url="/_sandbox/docs", redoc_url=None, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="Stripe sandbox",
+        docs_url="/_sandbox/docs",
+        redoc_url=None,
+        static_url="/_sandbox/assets",
+        lifespan=lifespan,
+    )
     app.state.sandbox = sandbox
     app.exception_handler(StripeError)(control.stripe_error)
     app.mount("/v1", API(sandbox))
     app.include_router(control.router)
     app.include_router(page.router)
+    app.include_router(front.router)
     return app

@@ -16,11 +16,11 @@ from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.schema import JSON
 
 router = APIRouter(prefix="/c/pay/{session_id}", include_in_schema=False)
-_templates = Environment(
+templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
 )
-_templates.filters["money"] = lambda amount, code: money.display(amount, code)
-_HEADERS = {
+templates.filters["money"] = lambda amount, code: money.display(amount, code)
+HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -31,8 +31,8 @@ _EXPIRY = re.compile(r"^\s*(\d{1,2})\s*/\s*(\d{2}|\d{4})\s*$")
 
 def _render(template: str, ctx: Context, session: JSON, status: int = 200, **values: Any) -> HTMLResponse:
     lines = ctx.store.private(session["id"])["line_items"]
-    html = _templates.get_template(template).render(session=session, lines=lines, **values)
-    return HTMLResponse(html, status, headers=_HEADERS)
+    html = templates.get_template(template).render(session=session, lines=lines, **values)
+    return HTMLResponse(html, status, headers=HEADERS)
 
 
 def _form(
@@ -70,7 +70,7 @@ async def show(sandbox: TheSandbox, session_id: str) -> Response:
 
 
 def _unknown() -> Response:
-    return HTMLResponse(_templates.get_template("missing.html").render(), 404, headers=_HEADERS)
+    return HTMLResponse(templates.get_template("missing.html").render(), 404, headers=HEADERS)
 
 
 @router.post("")
@@ -173,4 +173,4 @@ async def submit_authentication(
 
 
 def _redirect(url: str) -> Response:
-    return RedirectResponse(url, 303, headers=_HEADERS)
+    return RedirectResponse(url, 303, headers=HEADERS)

@@ -1,5 +1,6 @@
 """The payment page, used as a browser uses it."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -114,3 +115,20 @@ async def test_an_expired_session_says_so_and_takes_no_money(sandbox: Served) ->
 async def test_an_unknown_link_is_a_page_too(sandbox: Served) -> None:
     page = await _get(sandbox, f"{sandbox.url}/c/pay/cs_test_nothing")
     assert (page.status, "Something is wrong with this link" in page.html) == (404, True)
+
+
+async def test_the_front_page_leads_to_the_payment_pages(sandbox: Served) -> None:
+    url = await _open(sandbox)
+    front = await _get(sandbox, f"{sandbox.url}/")
+    assert front.status == 200
+    assert f'<a href="{url.removeprefix(sandbox.url)}">Rust &amp; &lt;Safety&gt;, Drawing</a>' in front.html
+    assert "$62.49" in front.html
+
+
+async def test_the_controls_load_nothing_from_elsewhere(sandbox: Served) -> None:
+    controls = await _get(sandbox, f"{sandbox.url}/_sandbox/docs")
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', controls.html)
+    assert loaded
+    for path in loaded:
+        async with sandbox.http.get(f"{sandbox.url}{path}") as response:
+            assert response.status == 200, path
