@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as insert_or_skip
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -14,6 +15,56 @@ from models.ledger import LedgerAccount, LedgerBalance, LedgerEntry, LedgerTrans
 
 AccountRef = tuple[str, UUID | None]
 """An account's code in the chart and its owner, within one currency."""
+
+# The hot path is plain SQL: building the same statements from expressions takes longer than PostgreSQL needs for them.
+
+_INSERT_TRANSACTION = text(
+    """
+    insert into ledger_transactions (posting_key, request_hash, kind, currency, occurred_at, order_id, refund_id,
+                                     dispute_id, payout_id, stripe_balance_txn, stripe_object, workflow_id, actor, memo)
+    values (:posting_key, :request_hash, :kind, :currency, :occurred_at, :order_id, :refund_id, :dispute_id, :payout_id,
+            :stripe_balance_txn, :stripe_object, :workflow_id, :actor, :memo)
+    on conflict do nothing
+    returning id
+    """
+).bindparams(bindparam("memo", type_=JSONB()))
+
+_FIND_ACCOUNTS = text(
+    """
+    select code, owner_id, id from ledger_accounts
+     where code = any(:of_platform) and owner_id is null and currency = :currency
+    union all
+    select code, owner_id, id from ledger_accounts
+     where code = any(:of_creators) and owner_id = any(:creators) and currency = :currency
+    """
+)
+
+# Kept balances are locked in one order by everybody, so that postings queue on shared accounts and never deadlock.
+# A balance that would break its sign rule does not move, and its line is not inserted.
+_INSERT_ENTRIES = text(
+    """
+    with lines as (
+      select line.number, line.amount, a.id as account_id, a.currency, a.guarded, a.sign_rule
+        from unnest(cast(:accounts as uuid[]), cast(:amounts as bigint[]))
+             with ordinality as line (account_id, amount, number)
+        join ledger_accounts a on a.id = line.account_id),
+    locked as (
+      select account_id from ledger_balances
+       where account_id = any(cast(:accounts as uuid[])) order by account_id for update),
+    moved as (
+      update ledger_balances b set balance = b.balance + l.amount, last_seq = b.last_seq + 1
+        from lines l join locked using (account_id)
+       where b.account_id = l.account_id
+         and case l.sign_rule when 'debit_only' then b.balance + l.amount >= 0
+                              when 'credit_only' then b.balance + l.amount <= 0 else true end
+      returning b.account_id, b.last_seq, b.balance)
+    insert into ledger_entries (transaction_id, line, account_id, currency, amount, account_seq, balance_after)
+    select :transaction_id, l.number, l.account_id, l.currency, l.amount, m.last_seq, m.balance
+      from lines l left join moved m using (account_id)
+     where not l.guarded or m.account_id is not null
+    returning line
+    """
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +117,21 @@ async def post(
     transaction_id = await _insert_transaction(session, posting, actor, occurred_at, workflow_id)
     if transaction_id is None:
         return await _posted_before(session, posting)
-    refs = [(line.account, line.owner_id) for line in posting.lines]
-    accounts = await _ensure_accounts(session, posting.currency, refs)
-    chain = await _move_balances(session, posting, accounts)
-    entries = []
-    for number, line in enumerate(posting.lines, start=1):
-        account_id = accounts[line.account, line.owner_id]
-        account_seq, balance_after = chain.get(account_id, (None, None))
-        entries.append(
-            {
-                "transaction_id": transaction_id,
-                "line": number,
-                "account_id": account_id,
-                "currency": posting.currency,
-                "amount": line.amount,
-                "account_seq": account_seq,
-                "balance_after": balance_after,
-            }
-        )
-    await session.execute(insert(LedgerEntry), entries)
+    accounts = await _ensure_accounts(
+        session, posting.currency, [(line.account, line.owner_id) for line in posting.lines]
+    )
+    inserted = await session.scalars(
+        _INSERT_ENTRIES,
+        {
+            "transaction_id": transaction_id,
+            "accounts": [accounts[line.account, line.owner_id] for line in posting.lines],
+            "amounts": [line.amount for line in posting.lines],
+        },
+    )
+    refused = set(range(1, len(posting.lines) + 1)).difference(inserted)
+    if refused:
+        codes = ", ".join(posting.lines[number - 1].account for number in sorted(refused))
+        raise SignViolation(f"{posting.key!r} would bring {codes} to the wrong side.")
     return PostedTransaction(transaction_id, posting.key, created=True)
 
 
@@ -139,28 +186,26 @@ async def _insert_transaction(
     session: AsyncSession, posting: Posting, actor: str, occurred_at: datetime, workflow_id: str | None
 ) -> UUID | None:
     """The new transaction's id, or None when its key or its balance transaction is taken."""
-    statement = (
-        insert_or_skip(LedgerTransaction)
-        .values(
-            posting_key=posting.key,
-            request_hash=posting.request_hash,
-            kind=posting.kind,
-            currency=posting.currency,
-            occurred_at=occurred_at,
-            order_id=posting.order_id,
-            refund_id=posting.refund_id,
-            dispute_id=posting.dispute_id,
-            payout_id=posting.payout_id,
-            stripe_balance_txn=posting.stripe_balance_txn,
-            stripe_object=posting.stripe_object,
-            workflow_id=workflow_id,
-            actor=actor,
-            memo=dict(posting.memo),
-        )
-        .on_conflict_do_nothing()
-        .returning(LedgerTransaction.id)
+    transaction_id: UUID | None = await session.scalar(
+        _INSERT_TRANSACTION,
+        {
+            "posting_key": posting.key,
+            "request_hash": posting.request_hash,
+            "kind": posting.kind,
+            "currency": posting.currency,
+            "occurred_at": occurred_at,
+            "order_id": posting.order_id,
+            "refund_id": posting.refund_id,
+            "dispute_id": posting.dispute_id,
+            "payout_id": posting.payout_id,
+            "stripe_balance_txn": posting.stripe_balance_txn,
+            "stripe_object": posting.stripe_object,
+            "workflow_id": workflow_id,
+            "actor": actor,
+            "memo": dict(posting.memo),
+        },
     )
-    return await session.scalar(statement)
+    return transaction_id
 
 
 async def _posted_before(session: AsyncSession, posting: Posting) -> PostedTransaction:
@@ -205,47 +250,16 @@ async def _ensure_accounts(session: AsyncSession, currency: str, refs: Iterable[
 
 
 async def _find_accounts(session: AsyncSession, currency: str, refs: Iterable[AccountRef]) -> dict[AccountRef, UUID]:
-    of_platform = {code for code, owner_id in refs if owner_id is None}
-    of_creators = {(code, owner_id) for code, owner_id in refs if owner_id is not None}
-    owned = and_(
-        LedgerAccount.code.in_({code for code, _ in of_creators}),
-        LedgerAccount.owner_id.in_({owner_id for _, owner_id in of_creators}),
-    )
     rows = await session.execute(
-        select(LedgerAccount.code, LedgerAccount.owner_id, LedgerAccount.id).where(
-            LedgerAccount.currency == currency,
-            or_(and_(LedgerAccount.code.in_(of_platform), LedgerAccount.owner_id.is_(None)), owned),
-        )
+        _FIND_ACCOUNTS,
+        {
+            "currency": currency,
+            "of_platform": [code for code, owner_id in refs if owner_id is None],
+            "of_creators": [code for code, owner_id in refs if owner_id is not None],
+            "creators": [owner_id for _, owner_id in refs if owner_id is not None],
+        },
     )
     return {(code, owner_id): account_id for code, owner_id, account_id in rows}
-
-
-async def _move_balances(
-    session: AsyncSession, posting: Posting, accounts: Mapping[AccountRef, UUID]
-) -> dict[UUID, tuple[int, int]]:
-    """Adds the lines to the balances of guarded accounts; returns each one's new sequence number and balance."""
-    lines = {accounts[line.account, line.owner_id]: line for line in posting.lines if CHART[line.account].guarded}
-    if not lines:
-        return {}
-    # One order for all transactions: they queue on shared accounts and never deadlock.
-    locked = await session.execute(
-        select(LedgerBalance.account_id, LedgerBalance.balance, LedgerBalance.last_seq)
-        .where(LedgerBalance.account_id.in_(sorted(lines)))
-        .order_by(LedgerBalance.account_id)
-        .with_for_update()
-    )
-    chain: dict[UUID, tuple[int, int]] = {}
-    for account_id, before, last_seq in locked:
-        line = lines[account_id]
-        after = before + line.amount
-        if not CHART[line.account].sign.allows(after):
-            raise SignViolation(f"{posting.key!r} would bring {line.account} to {after} {posting.currency}.")
-        chain[account_id] = (last_seq + 1, after)
-    await session.execute(
-        update(LedgerBalance),
-        [{"account_id": account_id, "last_seq": seq, "balance": after} for account_id, (seq, after) in chain.items()],
-    )
-    return chain
 
 
 def _record(transaction: LedgerTransaction, entries: Iterable[EntryRecord]) -> TransactionRecord:

@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from core.db import Database
 from domain import ledger as postings
@@ -95,9 +96,20 @@ async def test_a_guarded_account_never_pays_what_it_does_not_hold(ledger_db: Dat
         currency="usd",
         stripe_balance_txn="txn_9",
     )
-    with pytest.raises(SignViolation, match="would bring refunds_payable to 1 usd"):
+    with pytest.raises(SignViolation, match="would bring refunds_payable to the wrong side"):
         await post_alone(ledger_db, refund)
+    with pytest.raises(DBAPIError, match="unbalanced"):
+        await _post_and_carry_on(ledger_db, refund)
     assert await counts(ledger_db) == (0, 0)
+    async with ledger_db.read() as session:
+        assert await session.scalar(text("select count(*) from ledger_balances where balance <> 0")) == 0
+
+
+async def _post_and_carry_on(db: Database, posting: Posting) -> None:
+    """Who does not listen to a refusal cannot commit either."""
+    async with db.transaction() as session:
+        with suppress(SignViolation):
+            await post(session, posting)
 
 
 async def test_accounts_are_opened_once(ledger_db: Database) -> None:

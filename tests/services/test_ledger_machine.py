@@ -295,19 +295,12 @@ def suffixing_the_key(original: Builder) -> Builder:
     return mutant
 
 
-def keeping_no_balances(_original: Builder) -> Builder:
-    async def mutant(*_: Any) -> dict[UUID, tuple[int, int]]:
-        return {}
+def with_sql(right: str, wrong: str) -> Callable[[Any], Any]:
+    def mutate(original: Any) -> Any:
+        assert right in original.text
+        return text(original.text.replace(right, wrong))
 
-    return mutant
-
-
-def chaining_wrong_balances(original: Builder) -> Builder:
-    async def mutant(*arguments: Any) -> dict[UUID, tuple[int, int]]:
-        chain = await original(*arguments)
-        return {account_id: (seq, -after) for account_id, (seq, after) in chain.items()}
-
-    return mutant
+    return mutate
 
 
 def forgetting_the_owner(original: Builder) -> Builder:
@@ -323,8 +316,21 @@ SERVICE_MUTANTS: dict[str, tuple[str, Callable[[Builder], Builder]]] = {
     "no comparison of hashes": ("_posted_before", forgetting_the_hash),
     "a repeated posting that claims to be new": ("_posted_before", claiming_to_be_new),
     "a key made unique": ("_insert_transaction", suffixing_the_key),
-    "kept balances that never move": ("_move_balances", keeping_no_balances),
-    "a chain of wrong balances": ("_move_balances", chaining_wrong_balances),
+    "kept balances that never move": (
+        "_INSERT_ENTRIES",
+        with_sql("set balance = b.balance + l.amount", "set balance = 0"),
+    ),
+    "balances moved the wrong way": (
+        "_INSERT_ENTRIES",
+        with_sql("set balance = b.balance +", "set balance = b.balance -"),
+    ),
+    "a chain of wrong balances": ("_INSERT_ENTRIES", with_sql("m.last_seq, m.balance", "m.last_seq, m.balance + 1")),
+    "numbers that skip": ("_INSERT_ENTRIES", with_sql("b.last_seq + 1", "b.last_seq + 2")),
+    "sign rules nobody asks": ("_INSERT_ENTRIES", with_sql("b.balance + l.amount <= 0", "true")),
+    "refused lines left out in silence": (
+        "_INSERT_ENTRIES",
+        with_sql("where not l.guarded or m.account_id is not null", ""),
+    ),
     "one account for all creators": ("_ensure_accounts", forgetting_the_owner),
 }
 
