@@ -2,25 +2,20 @@
 
 from uuid import UUID
 
-from sqlalchemy import exists, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models.messaging import InboxEvent
+_RECORD = text(
+    "insert into inbox (consumer, event_id) values (:consumer, :event_id) on conflict do nothing returning event_id"
+)
+_HANDLED = text("select 1 from inbox where consumer = :consumer and event_id = :event_id")
 
 
 async def record(session: AsyncSession, consumer: str, event_id: UUID) -> bool:
     """Notes the event as handled. False when it was already; waits for whoever is handling it right now."""
-    statement = (
-        insert(InboxEvent)
-        .values(consumer=consumer, event_id=event_id)
-        .on_conflict_do_nothing()
-        .returning(InboxEvent.event_id)
-    )
-    return await session.scalar(statement) is not None
+    return await session.scalar(_RECORD, {"consumer": consumer, "event_id": event_id}) is not None
 
 
 async def handled(session: AsyncSession, consumer: str, event_id: UUID) -> bool:
     """Whether the event was handled before."""
-    found = exists().where(InboxEvent.consumer == consumer, InboxEvent.event_id == event_id)
-    return bool(await session.scalar(select(found)))
+    return await session.scalar(_HANDLED, {"consumer": consumer, "event_id": event_id}) is not None
