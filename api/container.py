@@ -64,7 +64,6 @@ class AppContainer:
             "cache": cache_answers,
             "search": self.search.ping,
             "object_storage": self.s3.ping,
-            "process_engine": self.gateway.ping,
             "temporal": self.gateway.ping,
         }
 

@@ -18,8 +18,13 @@ _REFUSALS = {
     "429": "Too many attempts; `Retry-After` says when to come back",
     "503": "A backing service does not answer; `Retry-After` says when to come back",
 }
-_SIGNED_IN_ONLY = {"401", "403"}
+_SIGNED_IN_ONLY = {"401", "403"}  # unless the route declares them: `responses=refusing(401)`
 _WAIT = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}}
+
+
+def refusing(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a public route's `responses`: it may answer these refusals although it asks for no token."""
+    return {status: {"description": _REFUSALS[str(status)]} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -62,5 +67,5 @@ def _response(status: str, description: str) -> dict[str, Any]:
 
 def _add_refusals(operation: dict[str, Any]) -> None:
     for status in _REFUSALS:
-        if "security" in operation or status not in _SIGNED_IN_ONLY:
+        if "security" in operation or status not in _SIGNED_IN_ONLY or status in operation["responses"]:
             operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from api.container import AppContainer
 from api.deps import Container, Tx, public, requires
+from api.openapi import refusing
 from api.schemas.auth import EmailVerification, Login, Refresh, Register, Registered, TokenPair, VerifyEmail
 from core import clock
 from core.logs import get_logger
@@ -70,7 +71,7 @@ async def verify_email(body: VerifyEmail, container: Container, session: Tx) -> 
     return EmailVerification(email=await identity.verify_email(session, claims, now=clock.now()))
 
 
-@router.post("/login", dependencies=[public])
+@router.post("/login", dependencies=[public], responses=refusing(401, 403))
 async def login(body: Login, request: Request, container: Container) -> TokenPair:
     """Starts a session."""
     auth, email, origin = container.settings.auth, normalize_email(body.email), _origin(request)
@@ -106,7 +107,7 @@ async def _check_password(container: AppContainer, email: str, password: str) ->
     return known
 
 
-@router.post("/refresh", dependencies=[public])
+@router.post("/refresh", dependencies=[public], responses=refusing(401))
 async def refresh(body: Refresh, container: Container) -> TokenPair:
     """Exchanges a refresh token for a new pair. Using one twice ends the session for both users of it."""
     async with container.db.transaction() as session:

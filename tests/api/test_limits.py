@@ -174,7 +174,7 @@ WITHOUT: dict[str, Callable[[Settings], Settings]] = {
     "cache": lambda s: changed(s, "redis", url=SecretStr(f"redis://{NOWHERE}/0")),
     "search": lambda s: changed(s, "opensearch", url=SecretStr(f"http://{NOWHERE}")),
     "object_storage": lambda s: changed(s, "s3", endpoint_url=f"http://{NOWHERE}"),
-    "process_engine": lambda s: changed(s, "temporal", address=NOWHERE),
+    "temporal": lambda s: changed(s, "temporal", address=NOWHERE),
 }
 
 
@@ -187,7 +187,7 @@ async def test_the_api_starts_without_a_service_and_says_so(settings: Settings, 
     assert ready.status_code == (503 if service == "database" else 200)
 
 
-@pytest.mark.parametrize("service", ["cache", "search", "object_storage", "process_engine"])
+@pytest.mark.parametrize("service", ["cache", "search", "object_storage", "temporal"])
 async def test_accounts_work_without_any_other_service_than_the_database(
     settings: Settings, make_account: MakeAccount, service: str
 ) -> None:
