@@ -41,7 +41,7 @@ def show(tale: Tale, console: Console) -> None:
     console.print()
     console.print(_verdict(tale))
     sections: Iterable[tuple[str, RenderableType | None]] = (
-        ("What the students read", _timelines(tale.timelines)),
+        ("The timelines", _timelines(tale.timelines)),
         ("The worker that died", _rescue(tale.rescue) if tale.rescue else None),
         ("The ledger of Maya's purchase", _ledger(tale.ledger) if tale.ledger else None),
         ("What RabbitMQ carried and what the mail said", _messages(tale)),

@@ -20,7 +20,8 @@ from starlette.routing import Route
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Mail</title>
 <meta http-equiv="refresh" content="5"><style>body{{font:16px/1.5 system-ui;margin:2rem auto;max-width:50rem}}
-article{{border:1px solid #ccc;border-radius:.5rem;padding:1rem;margin:1rem 0}}pre{{white-space:pre-wrap}}</style>
+article{{border:1px solid #ccc;border-radius:.5rem;padding:1rem;margin:1rem 0}}
+pre{{white-space:pre-wrap;overflow-wrap:anywhere}}</style>
 <h1>Caught mail</h1>{messages}</html>"""
 
 
