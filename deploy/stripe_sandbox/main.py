@@ -16,7 +16,8 @@ from deploy.stripe_sandbox.app import create_app
 from deploy.stripe_sandbox.sandbox import Sandbox, account_of
 
 HOST = "127.0.0.1"
-"""It takes test cards from anybody: it never listens beyond loopback."""
+"""It takes test cards from anybody, so it listens on loopback only. In a container, whose own loopback nobody else
+reaches, LYCEUM_STRIPE_SANDBOX__HOST opens it to the containers beside it."""
 
 
 def run() -> None:
@@ -32,7 +33,7 @@ def run() -> None:
     port = int(env.get("LYCEUM_PORTS__STRIPE", "8420"))
     uvicorn.run(
         app,
-        host=HOST,
+        host=env.get("LYCEUM_STRIPE_SANDBOX__HOST", HOST),
         port=port,
         access_log=False,
         proxy_headers=False,

@@ -1,0 +1,1 @@
+"""The image and what docker-compose.yml mounts."""
