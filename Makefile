@@ -39,7 +39,7 @@ status: $(STAMP) ## list every service and process with pid, port, health and re
 	@$(BIN)/lyceum status || true
 
 test: lint ## lint, then every test on real servers (ARGS='-k name' picks some)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --ignore tests/architecture $(ARGS)
 
 lint: $(STAMP) ## format check, ruff, mypy, import rules, architecture rules
 	@$(BIN)/ruff format --check .

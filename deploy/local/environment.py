@@ -23,6 +23,14 @@ ERLANG_COOKIE = "LYCEUM_STACK_ERLANG_COOKIE"
 VALKEY_PASSWORD = "LYCEUM_STACK_VALKEY_PASSWORD"  # noqa: S105
 
 
+# Whoever runs the first elsewhere has the second there too, or not at all: one's own Stripe key is for the real one.
+_FOLLOWING = {
+    "LYCEUM_DATABASE__URL": "LYCEUM_DATABASE__OWNER_URL",
+    "LYCEUM_TEMPORAL__ADDRESS": "LYCEUM_TEMPORAL__UI_URL",
+    "LYCEUM_STRIPE__SECRET_KEY": "LYCEUM_STRIPE__API_BASE",
+}
+
+
 def _signing_key() -> str:
     return (
         ec.generate_private_key(ec.SECP256R1())
@@ -80,8 +88,9 @@ def addresses(stack: "Stack") -> dict[str, str]:
         "LYCEUM_CODEC_SERVER__LOCAL": "true",
         "LYCEUM_CODEC_SERVER__UI_ORIGIN": f"http://{host}:{port['temporal_ui']}",
     }
-    if stack.external("LYCEUM_STRIPE__SECRET_KEY"):  # a key of one's own belongs to the real Stripe
-        del values["LYCEUM_STRIPE__API_BASE"]
+    for given, follows in _FOLLOWING.items():
+        if stack.external(given):
+            del values[follows]
     return {name: value for name, value in values.items() if not stack.environ.get(name)}
 
 

@@ -1,7 +1,9 @@
 """Which port each service listens on. `LYCEUM_PORTS__<NAME>` overrides a default."""
 
 import socket
+import zlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -60,13 +62,18 @@ def configured(environ: Mapping[str, str]) -> dict[str, int]:
     return ports
 
 
-def free_block(start: int = _FREE_FROM) -> dict[str, str]:
-    """Settings that move every port into one block nobody listens in, for a stack beside another one."""
+def free_block(home: Path) -> dict[str, str]:
+    """Settings that move every port into one block nobody listens in, for a stack beside others.
+
+    Where the search begins depends on the stack's folder: two that start at once do not pick the same block.
+    """
     size = len(DEFAULTS)
-    for base in range(start, _FREE_TO, size):
-        if all(is_free(port) for port in range(base, base + size)):
-            return {setting(name): str(base + offset) for offset, name in enumerate(DEFAULTS)}
-    raise PortTaken(f"no {size} free ports in a row between {start} and {_FREE_TO}")
+    blocks = [range(base, base + size) for base in range(_FREE_FROM, _FREE_TO - size, size)]
+    first = zlib.crc32(str(home).encode()) % len(blocks)
+    for block in blocks[first:] + blocks[:first]:
+        if all(is_free(port) for port in block):
+            return {setting(name): str(port) for name, port in zip(DEFAULTS, block, strict=True)}
+    raise PortTaken(f"no {size} free ports in a row between {_FREE_FROM} and {_FREE_TO}")
 
 
 def is_free(port: int) -> bool:

@@ -3,17 +3,20 @@
 epmd, Erlang's name server, is started by us as a service of its own: one started by the node would stay behind.
 """
 
+import asyncio
 import os
 import platform
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local import environment
 from deploy.local.stack import Stack
 from deploy.local.tools import Note, ToolFailed, exclusive, run
 
-_WANTED = re.compile(r"^Inst ((?:rabbitmq-server|socat|libwrap0|erlang-\S+)) ", re.MULTILINE)
+_OURS = re.compile(r"^Inst (rabbitmq-server|erlang-\S+) ", re.MULTILINE)
+_LIBRARIES = re.compile(r"^Inst (lib\S+) ", re.MULTILINE)
 _PINNED_ROOT = "/usr/lib/erlang"
 _HINT = "no rabbitmq-server on PATH and no apt to fetch one: set LYCEUM_RABBITMQ__URL to a running RabbitMQ"
 
@@ -57,19 +60,28 @@ async def _fetch(stack: Stack, note: Note) -> None:
     apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root"]
     note("asking apt which packages RabbitMQ needs")
     try:
-        plan = await run([*apt, "install", "-s", "--no-install-recommends", "rabbitmq-server"], env=env)
+        packages = await _plan(apt, env)
     except ToolFailed:
         note("reading apt's package lists")
         apt += _own_package_lists(target / "apt")
         await run([*apt, "update"], env=env)
-        plan = await run([*apt, "install", "-s", "--no-install-recommends", "rabbitmq-server"], env=env)
+        packages = await _plan(apt, env)
     note("fetching RabbitMQ and Erlang (35 MB, once)")
-    await run([*apt, "download", *_WANTED.findall(plan)], env=env, cwd=downloads)
+    await run([*apt, "download", *packages], env=env, cwd=downloads)
     for package in sorted(downloads.glob("*.deb")):
         await run(["dpkg-deb", "-x", str(package), str(target)], env=env)
     _unpin(target)
     shutil.rmtree(downloads)
     (target / ".complete").touch()
+
+
+async def _plan(apt: list[str], env: Mapping[str, str]) -> list[str]:
+    """RabbitMQ and all of Erlang, as if nothing were installed, and the libraries this system really lacks."""
+    install = ["install", "-s", "--no-install-recommends", "rabbitmq-server"]
+    whole, missing = await asyncio.gather(
+        run([*apt, "-o", "Dir::State::status=/dev/null", *install], env=env), run([*apt, *install], env=env)
+    )
+    return _OURS.findall(whole) + _LIBRARIES.findall(missing)
 
 
 def _own_package_lists(folder: Path) -> list[str]:
@@ -116,6 +128,7 @@ def server_environment(stack: Stack) -> dict[str, str]:
     path = os.environ.get("PATH", os.defpath)
     return {
         "PATH": f"{erlang}:{path}" if erlang else path,
+        "LD_LIBRARY_PATH": ":".join(map(str, _unpacked(stack).glob("**/lib/*-linux-gnu*"))),
         "HOME": str(home),
         "RABBITMQ_HOME": str(_server(stack).resolve().parents[1]),
         "RABBITMQ_NODENAME": "lyceum@localhost",

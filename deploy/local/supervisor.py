@@ -96,15 +96,18 @@ class Runner:
         service, stack = self.service, self._stack
         line = launch_line(service.command(stack), unprivileged=service.unprivileged, death_signal=service.death_signal)
         with stack.log(service.name).open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *line,
-                env={**stack.child_environment(), **service.environment(stack)},
-                cwd=PROJECT,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *line,
+                    env={**stack.child_environment(), **service.environment(stack)},
+                    cwd=PROJECT,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ServiceFailed(f"{service.name} cannot be started: {error}") from error
         self.state.pid, self.state.started = process.pid, creation_time(process.pid)
         self._changed()
         return process

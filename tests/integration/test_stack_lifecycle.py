@@ -29,7 +29,7 @@ class Command:
         # The stand-in for OpenSearch is what machines without a new JDK get, and it starts at once.
         self.environ = {
             **clean,
-            **ports.free_block(30_000),
+            **ports.free_block(home),
             "LYCEUM_HOME": str(home),
             "LYCEUM_OPENSEARCH_STAND_IN": "1",
         }

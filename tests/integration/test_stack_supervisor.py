@@ -52,7 +52,7 @@ def job(code: str, **options: object) -> Service:
 
 @pytest.fixture
 def own(tmp_path: Path) -> Stack:
-    stack = Stack.open(tmp_path, {**os.environ, **ports.free_block(28_000)})
+    stack = Stack.open(tmp_path, {**os.environ, **ports.free_block(tmp_path)})
     stack.create()
     return stack
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from dotenv import dotenv_values
 
 from deploy.local import commands, ports, requests
@@ -47,14 +48,17 @@ class Servers:
         return StackState.read(self.stack.state_file)
 
     def acquire(self, session: int) -> Stack:
-        """The running stack, started now unless it is up. `session` is the pid of the pytest run that then owns it."""
+        """The running stack, started now unless it is up. `session` is the pid of the pytest run that uses it."""
         with self._locked():
             if not self._answers(patience=60):
                 commands.stop(self.stack)
-                self.stack = Stack.open(self.home, _environ(**ports.free_block()))
+                self.stack = Stack.open(self.home, _environ(**ports.free_block(self.home)))
+                (self.home / "stop-after-use").unlink(missing_ok=True)
                 commands.start_detached(self.stack, infra=True, show=False)
                 if not os.environ.get(KEEP):
-                    (self.home / "owner").write_text(str(session))
+                    (self.home / "stop-after-use").touch()
+            (self.home / "users").mkdir(exist_ok=True)
+            (self.home / "users" / str(session)).touch()
             return self.stack
 
     def _answers(self, patience: float) -> bool:
@@ -68,13 +72,20 @@ class Servers:
         return False
 
     def release(self, session: int) -> None:
-        """Stops the servers when `session` started them."""
-        owner = self.home / "owner"
-        if not owner.exists() or owner.read_text() != str(session):
-            return
+        """Ends `session`'s use. The last one stops the servers, unless they were started to be kept."""
         with self._locked():
-            commands.stop(self.stack)
-            owner.unlink(missing_ok=True)
+            mine = self.home / "users" / str(session)
+            if not mine.exists():
+                return
+            mine.unlink()
+            if not self._users() and (self.home / "stop-after-use").exists():
+                commands.stop(self.stack)
+                (self.home / "stop-after-use").unlink()
+
+    def _users(self) -> list[int]:
+        """Living pytest runs that use the servers."""
+        pids = [int(path.name) for path in (self.home / "users").glob("*")]
+        return [pid for pid in pids if psutil.pid_exists(pid)]
 
     def values(self) -> dict[str, str]:
         """The env file of the running stack: addresses and secrets."""
