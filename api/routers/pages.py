@@ -1,9 +1,14 @@
-"""The page a mailed link opens: it verifies on a click, because mail scanners follow links by themselves."""
+"""Pages people are sent to: by a mailed link, and by Stripe after the checkout.
+
+The mailed link verifies on a click, because mail scanners follow links by themselves. The page after the checkout
+grants and reveals nothing: whether money came is Stripe's word to the order's process, not the browser's.
+"""
 
 import base64
 import hashlib
 from html import escape
-from typing import Annotated
+from typing import Annotated, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Form, Query
 from fastapi.responses import HTMLResponse
@@ -55,3 +60,11 @@ async def confirm(token: Annotated[str, Form(max_length=2048)], container: Conta
     except DomainError as error:
         return _page(error.title, f"<p>{escape(error.detail)}</p>", status=422)
     return _page("Thank you", f"<p>{escape(email)} is confirmed. You can sign in now.</p>")
+
+
+@router.get("/checkout/{order_id}")
+async def after_checkout(order_id: UUID, outcome: Literal["success", "cancel"] = "success") -> HTMLResponse:
+    """What happens next."""
+    if outcome == "cancel":
+        return _page("Nothing was paid", "<p>Your seats stay held until the payment page expires.</p>")
+    return _page("Thank you", "<p>Your courses open as soon as Stripe confirms the payment. We send you a receipt.</p>")
