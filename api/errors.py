@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.routes import Methods
 from domain.errors import DomainError, FieldError, Kind, ServiceUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -197,7 +199,15 @@ async def _on_http_exception(request: Request, exc: Exception) -> ProblemRespons
     error = cast(HTTPException, exc)
     phrase = HTTPStatus(error.status_code).phrase
     code = _CODES.get(error.status_code, phrase.replace(" ", ""))
-    return problem(request.scope, error.status_code, code, phrase, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request.app).of(request.scope["path"]))
+    return problem(request.scope, error.status_code, code, phrase, str(error.detail), headers=headers)
+
+
+@lru_cache(maxsize=1)
+def _methods(app: FastAPI) -> Methods:
+    return Methods(app)
 
 
 async def _on_outage(request: Request, exc: Exception) -> ProblemResponse:

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.errors import Problem, ProblemField
+from api.routes import operations
 
 _REFUSALS = {
     "400": "The request cannot be read, e.g. the body is not JSON",
@@ -51,9 +52,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas["Problem"] = Problem.model_json_schema(ref_template=reference)
     schemas["Problem"].pop("$defs")
     components["responses"] = {f"Problem{status}": _response(status, text) for status, text in _REFUSALS.items()}
-    for path in document["paths"].values():
-        for operation in path.values():
+    for route in operations(app):
+        operation = document["paths"].get(route.path, {}).get(route.method.lower())
+        if operation is not None:
             _add_refusals(operation)
+            if route.public and "security" in operation:
+                operation["security"] = [{}, *operation["security"]]
     return document
 
 
