@@ -8,12 +8,14 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+from prometheus_client import Counter
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import logs, metrics
+from core import logs
 from core.db import Database
 from core.integrations.mail import Mail, Mailer, MailRefused, MailUnavailable
+from core.messaging.failures import log_failure
 from core.security.tokens import VERIFY_EMAIL, Tokens
 from models.identity import EmailToken, User
 from models.notification import Notification
@@ -26,6 +28,8 @@ _BATCH = 8
 _POLL = 2.0
 """Seconds between looks at the table when nobody wakes the loop: mails whose time has come, or of other processes."""
 _MOST_DELAY = 300
+
+MAILS = Counter("lyceum_mails_total", "Mails by outcome: sent, refused", ["kind", "outcome"])
 
 log = logs.get_logger(__name__)
 
@@ -100,7 +104,7 @@ class MailLoop:
             try:
                 sent = await self.send_due()
             except Exception as error:  # PostgreSQL is away or a mail is broken: others must still be sent
-                log.warning("mails not sent", error=type(error).__name__, exc_info=error)
+                log_failure(log, "mails not sent", error)
                 sent = 0
             if sent < _BATCH and not self._stopping:
                 await self._pause()
@@ -140,7 +144,7 @@ class MailLoop:
                 mail = None
             async with self._db.transaction() as session:
                 await settle(session, notification.id, refused=mail is None)
-            metrics.MAILS.labels(notification.kind, "refused" if mail is None else "sent").inc()
+            MAILS.labels(notification.kind, "refused" if mail is None else "sent").inc()
 
     async def _mail(self, due: Due) -> Mail | None:
         """The mail, or None when what it was about is over."""

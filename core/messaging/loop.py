@@ -5,18 +5,17 @@ import time
 from collections.abc import Awaitable
 from contextlib import ExitStack
 
-import asyncpg
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from opentelemetry.trace import SpanKind
-from sqlalchemy import exc
+from prometheus_client import Counter, Histogram
 
-from core import failpoints, logs, metrics, telemetry
+from core import failpoints, logs, telemetry
 from core.db import Database
 from core.messaging import broker, inbox, runtime, topology
 from core.messaging.consumer import External, Handler, Poison, Transactional
 from core.messaging.envelope import Envelope, MalformedEvent, decode
+from core.messaging.failures import LOST_BROKER, is_transient, log_failure
 from core.settings import RabbitMQSettings
-from domain.errors import ServiceUnavailable
 
 FORCE = "lyceum-force"
 """AMQP header: the consumer it names (or `EVERYONE`) handles the event even if it has before."""
@@ -31,31 +30,19 @@ _DRAIN = 25.0
 _LIVENESS = 15.0
 _CONCURRENCY = 8
 
-_NOT_TRANSIENT = (FileNotFoundError, PermissionError, LookupError)
-_TRANSIENT = (
-    *runtime.LOST_CONNECTION,
-    ServiceUnavailable,
-    asyncpg.InterfaceError,
-    exc.TimeoutError,
-    exc.InterfaceError,
-    exc.OperationalError,
+EVENTS_HANDLED = Counter(
+    "lyceum_consumer_events_total", "Deliveries by outcome: handled, duplicate, ignored, dead", ["consumer", "outcome"]
 )
-_TRANSIENT_STATES = ("08", "25P03", "40", "53", "55P03", "57", "58")
-"""SQLSTATEs: connection, rolled back by the server, out of resources, lock not available, intervention, I/O."""
+HANDLER_FAILURES = Counter("lyceum_consumer_failures_total", "Attempts that raised", ["consumer", "error"])
+HANDLER_SECONDS = Histogram("lyceum_consumer_handle_seconds", "Time one attempt took", ["consumer"])
+EVENT_AGE = Histogram(
+    "lyceum_consumer_event_age_seconds",
+    "Time from the event to the end of its handling",
+    ["consumer"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+)
 
 log = logs.get_logger(__name__)
-
-
-def is_transient(error: Exception, also: tuple[type[Exception], ...] = ()) -> bool:
-    """Whether trying again later may work."""
-    if isinstance(error, also):
-        return True
-    if isinstance(error, _NOT_TRANSIENT):
-        return False
-    if isinstance(error, exc.DBAPIError) and not isinstance(error, _TRANSIENT):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        return error.connection_invalidated or state.startswith(_TRANSIENT_STATES)
-    return isinstance(error, _TRANSIENT)
 
 
 class ConsumerLoop:
@@ -79,7 +66,7 @@ class ConsumerLoop:
         await runtime.keep(lambda: self._connected(stop), stop, self._lost)
 
     def _lost(self, error: Exception, delay: float) -> None:
-        runtime.log_failure(log, "consumer lost RabbitMQ", error, consumer=self._subscription.name, retry_in=delay)
+        log_failure(log, "consumer lost RabbitMQ", error, consumer=self._subscription.name, retry_in=delay)
 
     async def _connected(self, stop: asyncio.Event) -> None:
         async with broker.connect(self._settings, self._subscription.name) as connection:
@@ -172,8 +159,8 @@ class Lanes:
                 return
             if outcome is not None:
                 failpoints.hit(f"consumer.{self._consumer}.after_commit")
-                metrics.EVENTS_HANDLED.labels(self._consumer, outcome).inc()
-                metrics.EVENT_AGE.labels(self._consumer).observe(max(time.time() - envelope.time.timestamp(), 0))
+                EVENTS_HANDLED.labels(self._consumer, outcome).inc()
+                EVENT_AGE.labels(self._consumer).observe(max(time.time() - envelope.time.timestamp(), 0))
                 await self._settle(message.ack())
 
     async def _handle(self, envelope: Envelope, forced: bool) -> str | None:
@@ -189,7 +176,7 @@ class Lanes:
             except Poison:
                 raise
             except Exception as error:
-                metrics.HANDLER_FAILURES.labels(self._consumer, type(error).__name__).inc()
+                HANDLER_FAILURES.labels(self._consumer, type(error).__name__).inc()
                 transient = is_transient(error, self._handler.transient)
                 attempt += not transient
                 if attempt >= ATTEMPTS:
@@ -214,7 +201,7 @@ class Lanes:
                 kind=SpanKind.CONSUMER,
                 attributes={"messaging.message.id": str(envelope.id), "messaging.consumer": self._consumer},
             ),
-            metrics.HANDLER_SECONDS.labels(self._consumer).time(),
+            HANDLER_SECONDS.labels(self._consumer).time(),
         ):
             match self._handler:
                 case Transactional(handle):
@@ -233,7 +220,7 @@ class Lanes:
         return "handled"
 
     async def _bury(self, message: AbstractIncomingMessage, error: Exception) -> None:
-        metrics.EVENTS_HANDLED.labels(self._consumer, "dead").inc()
+        EVENTS_HANDLED.labels(self._consumer, "dead").inc()
         log.error(
             "event moved to the dead letters",
             consumer=self._consumer,
@@ -246,6 +233,6 @@ class Lanes:
     async def _settle(self, answer: Awaitable[object]) -> None:
         try:
             await answer
-        except runtime.LOST_CONNECTION as error:
+        except LOST_BROKER as error:
             # The broker delivers it again and the inbox recognises it.
             log.warning("connection lost before the answer", error=type(error).__name__)

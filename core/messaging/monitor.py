@@ -9,8 +9,9 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 from prometheus_client import Gauge
 
-from core import logs, metrics
+from core import logs
 from core.messaging import broker, runtime, topology
+from core.messaging.failures import log_failure
 from core.messaging.store import session
 from core.settings import RabbitMQSettings, Settings
 
@@ -22,18 +23,24 @@ from (select created_at from outbox where published_at is null order by seq limi
 """
 _STUCK = "select kind, count(*) as stuck from processes where stuck_since is not null group by kind"
 
+OUTBOX_LAG = Gauge("lyceum_outbox_lag_seconds", "Age of the oldest event that is not published yet")
+OUTBOX_ROWS = Gauge("lyceum_outbox_rows", "Events that are not published yet (counted up to 100,000)")
+QUEUE_DEPTH = Gauge("lyceum_queue_depth", "Messages ready in a queue", ["queue"])
+QUEUE_CONSUMERS = Gauge("lyceum_queue_consumers", "Processes subscribed to a queue", ["queue"])
+PROCESSES_STUCK = Gauge("lyceum_processes_stuck", "Processes whose current step has failed for too long", ["kind"])
+
 log = logs.get_logger(__name__)
 
 
 async def observe_database(database: Any) -> None:
     """Sets the gauges that come from PostgreSQL."""
     outbox = await database.fetchrow(_OUTBOX)
-    metrics.OUTBOX_LAG.set(outbox["lag"])
-    metrics.OUTBOX_ROWS.set(outbox["rows"])
+    OUTBOX_LAG.set(outbox["lag"])
+    OUTBOX_ROWS.set(outbox["rows"])
     stuck = await database.fetch(_STUCK)
-    metrics.PROCESSES_STUCK.clear()
+    PROCESSES_STUCK.clear()
     for row in stuck:
-        metrics.PROCESSES_STUCK.labels(row["kind"]).set(row["stuck"])
+        PROCESSES_STUCK.labels(row["kind"]).set(row["stuck"])
 
 
 async def observe_queues(connection: AbstractConnection, settings: RabbitMQSettings) -> None:
@@ -43,8 +50,8 @@ async def observe_queues(connection: AbstractConnection, settings: RabbitMQSetti
             for name in (topology.queue_name(settings, consumer), topology.dead_queue_name(settings, consumer)):
                 queue = await channel.get_queue(name)
                 result = queue.declaration_result
-                _set(metrics.QUEUE_DEPTH, name, result.message_count)
-                _set(metrics.QUEUE_CONSUMERS, name, result.consumer_count)
+                _set(QUEUE_DEPTH, name, result.message_count)
+                _set(QUEUE_CONSUMERS, name, result.consumer_count)
 
 
 def _set(gauge: Gauge, queue: str, value: int | None) -> None:
@@ -71,6 +78,6 @@ async def watch(settings: Settings, stop: asyncio.Event) -> None:
                     return
 
     def lost(error: Exception, delay: float) -> None:
-        runtime.log_failure(log, "monitor lost a connection", error, retry_in=delay)
+        log_failure(log, "monitor lost a connection", error, retry_in=delay)
 
     await asyncio.gather(runtime.keep(database, stop, lost), runtime.keep(queues, stop, lost))

@@ -15,10 +15,12 @@ from typing import Any
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractExchange
 from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Gauge
 
-from core import failpoints, health, logs, metrics, telemetry
+from core import failpoints, health, logs, telemetry
 from core.messaging import broker, monitor, runtime, topology
 from core.messaging.envelope import CONTENT_TYPE, encode
+from core.messaging.failures import log_failure
 from core.messaging.store import OutboxStore, session
 from core.settings import Settings, get_settings
 
@@ -29,6 +31,10 @@ _PRUNE = 600.0
 _POLL_MIN, _POLL_MAX = 0.01, 0.25
 _LANES = 64
 """Subjects published side by side; more gains nothing over one connection."""
+
+RELAY_PARTITIONS = Gauge("lyceum_relay_partitions", "Outbox partitions this relay publishes")
+RELAY_FAILURES = Counter("lyceum_relay_failures_total", "Times the relay lost PostgreSQL or RabbitMQ", ["error"])
+EVENTS_PUBLISHED = Counter("lyceum_events_published_total", "Events the broker confirmed", ["type"])
 
 log = logs.get_logger(__name__)
 
@@ -50,9 +56,9 @@ class Relay:
 
     def _lost(self, error: Exception, delay: float) -> None:
         self._ready = False
-        metrics.RELAY_PARTITIONS.set(0)
-        metrics.RELAY_FAILURES.labels(type(error).__name__).inc()
-        runtime.log_failure(log, "relay lost its connections", error, retry_in=delay)
+        RELAY_PARTITIONS.set(0)
+        RELAY_FAILURES.labels(type(error).__name__).inc()
+        log_failure(log, "relay lost its connections", error, retry_in=delay)
 
     async def _connected(self, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -105,7 +111,7 @@ class _Pump:
         now = time.monotonic()
         if now >= self._rebalance_at:
             await self._store.rebalance()
-            metrics.RELAY_PARTITIONS.set(len(self._store.owned))
+            RELAY_PARTITIONS.set(len(self._store.owned))
             self._rebalance_at = now + _REBALANCE
         if now >= self._prune_at and 0 in self._store.owned:
             await self._store.prune(self._retention)
@@ -159,7 +165,7 @@ async def publish(exchange: AbstractExchange, row: Any) -> None:
     ):
         # Not mandatory: an event nobody subscribes to is a normal event.
         await exchange.publish(message(row), routing_key=row["type"], mandatory=False, timeout=broker.TIMEOUT)
-    metrics.EVENTS_PUBLISHED.labels(row["type"]).inc()
+    EVENTS_PUBLISHED.labels(row["type"]).inc()
 
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:

@@ -6,18 +6,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-import asyncpg
 import uvloop
-from aiormq.exceptions import AMQPError, ChannelInvalidStateError
-from structlog.stdlib import BoundLogger
 
 from core import logs
 
 log = logs.get_logger(__name__)
-
-LOST_CONNECTION = (OSError, TimeoutError, AMQPError, ChannelInvalidStateError, asyncpg.PostgresConnectionError)
-"""What a server that went away looks like from here."""
-
 
 _STEADY = 10.0
 """Seconds of work after which the next failure is a new one."""
@@ -71,14 +64,6 @@ async def when(event: asyncio.Event, then: Callable[[], None]) -> None:
     """Calls `then` once `event` is set."""
     await event.wait()
     then()
-
-
-def log_failure(log: BoundLogger, what: str, error: Exception, **fields: object) -> None:
-    """A lost server is one line; anything else is a bug and keeps its traceback."""
-    if isinstance(error, LOST_CONNECTION):
-        log.warning(what, error=type(error).__name__, detail=str(error), **fields)
-    else:
-        log.error(what, error=type(error).__name__, exc_info=error, **fields)
 
 
 def main(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:

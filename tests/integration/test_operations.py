@@ -103,7 +103,7 @@ async def test_a_process_tells_its_health_and_ends_on_sigterm(queues: Settings, 
         assert (await http.get("/healthz")).json() == {"status": "ok"}
         assert (await http.get("/readyz")).json() == {"status": "ok", "failing": {}}
         metrics = (await http.get("/metrics")).text
-        assert "lyceum_outbox_lag_seconds" in metrics
+        assert ("lyceum_outbox_lag_seconds" in metrics) is (arguments == ("relay",))
         assert "process_resident_memory_bytes" in metrics
         started.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(started.wait(), 30) == 0
