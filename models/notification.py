@@ -21,6 +21,7 @@ class Notification(Identified, Base):
     __table_args__ = (
         UniqueConstraint("event_id", "user_id"),
         Index("ix_notifications_user_id_id", "user_id", "id"),
+        Index("ix_notifications_mail_due_at", "mail_due_at", postgresql_where=text("mail_due_at is not null")),
         Index(
             "ix_notifications_unread",
             "user_id",
