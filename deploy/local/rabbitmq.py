@@ -125,10 +125,12 @@ def _configure(stack: Stack) -> None:
 def server_environment(stack: Stack) -> dict[str, str]:
     home = stack.data("rabbitmq")
     erlang = _erlang_bin(stack)
-    path = os.environ.get("PATH", os.defpath)
+    path, root = os.environ.get("PATH", os.defpath), _unpacked(stack)
     return {
         "PATH": f"{erlang}:{path}" if erlang else path,
-        "LD_LIBRARY_PATH": ":".join(map(str, _unpacked(stack).glob("**/lib/*-linux-gnu*"))),
+        "LD_LIBRARY_PATH": ":".join(
+            str(path) for lib in ("lib", "usr/lib") for path in root.glob(f"{lib}/*-linux-gnu*")
+        ),
         "HOME": str(home),
         "RABBITMQ_HOME": str(_server(stack).resolve().parents[1]),
         "RABBITMQ_NODENAME": "lyceum@localhost",

@@ -54,7 +54,7 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     stop_timeout: float = 15.0
-    start_timeout: float = 90.0
+    start_timeout: float = 180.0
 
     def address(self, stack: Stack) -> str:
         """What a person would open or connect to; empty when it listens on nothing."""

@@ -10,7 +10,17 @@ from typing import Literal
 import psutil
 
 Status = Literal[
-    "waiting", "preparing", "starting", "ready", "unhealthy", "restarting", "stopped", "failed", "finished", "external"
+    "waiting",
+    "preparing",
+    "starting",
+    "ready",
+    "unhealthy",
+    "restarting",
+    "stopping",
+    "stopped",
+    "failed",
+    "finished",
+    "external",
 ]
 GOOD: frozenset[Status] = frozenset({"ready", "finished", "external"})
 

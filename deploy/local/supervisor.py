@@ -176,13 +176,14 @@ class Runner:
         if process is None:
             return
         if process.returncode is None:
+            self._set("stopping")
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(self.service.stop_signal)
             try:
                 async with asyncio.timeout(self.service.stop_timeout):
                     await process.wait()
             except TimeoutError:
-                self.state.detail = "did not stop in time and was killed"
+                self.state.detail = f"was killed: it did not stop within {self.service.stop_timeout:g} s"
         _kill_group(process)
         await process.wait()
         self.state.pid = self.state.started = None
