@@ -13,6 +13,7 @@ from core.db import Database
 from core.ids import new_id
 from core.security.tokens import Tokens
 from domain.identity import Role
+from services.ledger_checks import find_breaks
 from tests.api.accounts import Account, sign_in
 from tests.api.authoring import Author
 from tests.support.product import Product
@@ -175,20 +176,22 @@ class Shop:
         found = await self.rows("select type from outbox where subject = :s order by seq", s=f"order/{order_id}")
         return [row["type"] for row in found]
 
-    async def ledger_totals(self) -> dict[str, int]:
-        """The sum of every ledger account by code."""
-        found = await self.rows(
-            "select code, sum(amount)::bigint total from ledger_entries join ledger_accounts a on a.id = account_id"
-            " group by code"
-        )
-        return {row["code"]: row["total"] for row in found}
+    async def reconciles(self, *, timeout: float = 60) -> None:
+        """Waits until each balance transaction of the sandbox is booked at its net; the books hold every invariant."""
 
-    async def reconciles(self) -> None:
-        """The ledger's Stripe balance is the sum of the sandbox's balance transactions, and all entries sum to zero."""
-        totals = await self.ledger_totals()
-        assert sum(totals.values()) == 0
-        at_stripe = sum(entry["net"] for entry in await self.sandbox.balance_transactions())
-        assert totals.get("stripe_balance", 0) == at_stripe
+        async def equal() -> bool:
+            at_stripe = {entry["id"]: entry["net"] for entry in await self.sandbox.balance_transactions()}
+            booked = await self.rows(
+                "select t.stripe_balance_txn, sum(e.amount)::bigint net from ledger_transactions t"
+                " join ledger_entries e on e.transaction_id = t.id join ledger_accounts a on a.id = e.account_id"
+                " where a.code = 'stripe_balance' and t.stripe_balance_txn = any(:ids) group by 1",
+                ids=list(at_stripe),
+            )
+            return {row["stripe_balance_txn"]: row["net"] for row in booked} == at_stripe
+
+        await until(equal, timeout=timeout)
+        async with self.db.read() as session:
+            assert await find_breaks(session) == []
 
 
 def keys_used_once(requests: Sequence[dict[str, Any]]) -> bool:
