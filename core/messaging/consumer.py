@@ -19,7 +19,7 @@ Events of one subject arrive one after the other, in order; different subjects r
 decides what happens next:
 
 - `Poison`: the event can never be handled; it goes to the dead-letter queue at once.
-- a transient error (network, time-out, database or a type named in `transient`): again after 0.2 s, doubling to 30 s,
+- a transient error (network, time-out, database or a type named in `transient`): again after 0.2 s, doubling to 10 s,
   for as long as it takes; the subject's later events wait.
 - anything else is taken for a bug: five attempts, then the dead-letter queue.
 """

@@ -25,7 +25,9 @@ EVERYONE = "*"
 ATTEMPTS = 5
 """How often an error that is not transient is tried."""
 
-_FIRST_DELAY, _MOST_DELAY = 0.2, 30.0
+_FIRST_DELAY, _MOST_DELAY = 0.2, 10.0
+_TIME_LIMIT = 120.0
+"""Seconds for one attempt: a handler that hangs must not hold its subject up for ever."""
 _DRAIN = 25.0
 _LIVENESS = 15.0
 _CONCURRENCY = 8
@@ -77,7 +79,7 @@ class ConsumerLoop:
             broken = asyncio.Event()
             channel.close_callbacks.add(lambda *_: broken.set())
             stopping = asyncio.create_task(runtime.when(stop, broken.set))
-            tag = await queue.consume(lanes.receive)
+            await queue.consume(lanes.receive)
             self._ready = True
             log.info("consumer connected", consumer=self._subscription.name)
             try:
@@ -86,8 +88,7 @@ class ConsumerLoop:
             finally:
                 self._ready = False
                 stopping.cancel()
-                if not channel.is_closed:
-                    await queue.cancel(tag, timeout=broker.TIMEOUT)
+                # Before the channel closes: until then no other process is given a later event of the same subject.
                 await lanes.drain()
             if not stop.is_set():
                 raise ConnectionError("RabbitMQ closed the channel")
@@ -171,7 +172,7 @@ class Lanes:
         attempt = 0
         while not self._closing.is_set():
             try:
-                async with self._slots:
+                async with self._slots, asyncio.timeout(_TIME_LIMIT):
                     return await self._attempt(envelope, forced)
             except Poison:
                 raise

@@ -3,6 +3,9 @@
 One topic exchange `{prefix}.events` carries every event under its type. Each consumer has a durable quorum queue
 `{prefix}.<consumer>`; what it gives up on goes to `{prefix}.<consumer>.dead`. Declaring is idempotent; the relay and
 every consumer do it when they connect, so that no event is published before the queues that want it exist.
+
+RabbitMQ refuses to declare a queue that exists with other arguments: after a change of `rabbitmq.delivery_limit` the
+consumers' queues have to be deleted (when they are empty) before the processes start.
 """
 
 from dataclasses import dataclass

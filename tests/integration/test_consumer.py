@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from aio_pika import Message
-from aio_pika.abc import HeadersType
+from aio_pika.abc import AbstractIncomingMessage, HeadersType
 from pydantic import SecretStr
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -228,7 +228,9 @@ async def test_one_process_works_and_the_other_takes_over(queues: Settings, db: 
             await until(two.count(1))
 
 
-async def test_stopping_lets_the_handler_finish_and_leaves_the_rest(queues: Settings, db: Database) -> None:
+async def test_stopping_lets_the_handler_finish_and_the_next_process_goes_on_in_order(
+    queues: Settings, db: Database
+) -> None:
     course, begun, release = new_id(), asyncio.Event(), asyncio.Event()
     handled: list[UUID] = []
 
@@ -237,18 +239,40 @@ async def test_stopping_lets_the_handler_finish_and_leaves_the_rest(queues: Sett
         await release.wait()
         handled.append(envelope.id)
 
-    first, second = new_id(), new_id()
+    successor = Recorder()
+    ids = [new_id() for _ in range(4)]
     async with running(_consumer(queues, db, External(slow))) as stop:
-        await _publish(queues, _body(course, first), _body(course, second))
+        await _publish(queues, *(_body(course, event_id) for event_id in ids))
         await begun.wait()
-        stop.set()
-        release.set()
-    assert handled == [first]
+        async with running(_consumer(queues, db, External(successor.external))):
+            stop.set()
+            release.set()
+            await until(successor.count(3))
+    assert handled == ids[:1]
+    assert successor.of(course) == ids[1:]
 
-    async def given_back() -> bool:
-        return await _depth(queues, topology.queue_name) == 1
 
-    await until(given_back)
+async def test_a_message_that_keeps_killing_its_consumer_ends_as_a_dead_letter(queues: Settings) -> None:
+    limited = queues.model_copy(update={"rabbitmq": queues.rabbitmq.model_copy(update={"delivery_limit": 2})})
+    subscription = topology.Subscription(f"fragile-{new_id().hex}", "", (CourseUpdated,))
+    async with channel_of(limited.rabbitmq) as channel:
+        queue = await topology.declare(channel, limited.rabbitmq, subscription)
+        await _publish(limited, _body(new_id()))
+        deliveries: list[AbstractIncomingMessage] = []
+
+        async def give_back(message: AbstractIncomingMessage) -> None:
+            deliveries.append(message)
+            await message.reject(requeue=True)
+
+        async def buried() -> bool:
+            dead = await channel.get_queue(topology.dead_queue_name(limited.rabbitmq, subscription.name))
+            return dead.declaration_result.message_count == 1
+
+        await queue.consume(give_back)
+        await until(buried)
+        for name in (topology.queue_name, topology.dead_queue_name):
+            await channel.queue_delete(name(limited.rabbitmq, subscription.name))
+    assert len(deliveries) == 3
 
 
 async def test_a_lost_broker_means_no_lost_and_no_doubled_event(queues: Settings, db: Database) -> None:

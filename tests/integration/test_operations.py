@@ -1,14 +1,17 @@
 """What operators see of the messaging processes: health pages, gauges, traces."""
 
 import asyncio
+import gzip
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from aiohttp import web
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -178,3 +181,48 @@ def test_a_failed_span_names_the_error_and_quotes_nothing(spans: InMemorySpanExp
         raise ValueError("ada@example.com")
     (span,) = spans.get_finished_spans()
     assert (span.status.is_ok, span.status.description, span.events) == (False, "ValueError", ())
+
+
+_EXPORTS = """
+import sys
+from core import telemetry
+from core.settings import Settings
+settings = Settings(_env_file=None)
+settings.telemetry.otlp_endpoint = sys.argv[1]
+telemetry.setup(settings, "api")
+with telemetry.span("request"):
+    print(telemetry.current_traceparent())
+"""
+
+
+async def test_traces_go_to_the_collector_that_is_configured() -> None:
+    received: list[tuple[str, str, bytes]] = []
+
+    async def collect(request: web.Request) -> web.Response:
+        received.append((request.path, request.headers["Content-Type"], await request.read()))
+        return web.Response(content_type="application/x-protobuf")
+
+    collector = web.AppRunner(_collector(collect))
+    await collector.setup()
+    try:
+        await web.TCPSite(collector, "127.0.0.1", 0).start()
+        port = collector.addresses[0][1]
+        exporting = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", _EXPORTS, f"http://127.0.0.1:{port}", stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await asyncio.wait_for(exporting.communicate(), 60)
+    finally:
+        await collector.cleanup()
+    ((path, content_type, body),) = received
+    assert (path, content_type) == ("/v1/traces", "application/x-protobuf")
+    _, trace_id, span_id, _ = printed.decode().strip().split("-")
+    body = gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body
+    assert bytes.fromhex(trace_id) in body
+    assert bytes.fromhex(span_id) in body
+    assert b"lyceum-api" in body
+
+
+def _collector(handler: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
+    app = web.Application()
+    app.add_routes([web.post("/v1/traces", handler)])
+    return app
