@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
+from asyncpg.exceptions import InternalClientError
 from botocore.exceptions import ConnectionError as StorageConnectionError
 from botocore.exceptions import HTTPClientError
 from fastapi import FastAPI, Request
@@ -133,7 +134,9 @@ def outage(error: BaseException) -> str | None:
             return "database"
         case DBAPIError():
             sqlstate = getattr(error.orig, "sqlstate", None) or ""
-            lost = error.connection_invalidated or sqlstate.startswith("08") or sqlstate in _RETRYABLE_SQLSTATES
+            # The driver's own InternalClientError: a rollback on a connection whose statement never came back.
+            cut = isinstance(getattr(error.orig, "__cause__", None), InternalClientError)
+            lost = cut or error.connection_invalidated or sqlstate[:2] == "08" or sqlstate in _RETRYABLE_SQLSTATES
             return "database" if lost else None
         case RedisError():
             return "cache"
