@@ -51,7 +51,7 @@ class OrderWorkflow(Process):
     @workflow.update(name="cancel")
     async def cancel(self) -> OrderState:
         """Gives the order up, unless its payment is faster; answers what became of it."""
-        self._cancel = True
+        self._cancel = self._poked = True
         await workflow.wait_condition(lambda: not self._open)
         return self._known
 
@@ -78,11 +78,9 @@ class OrderWorkflow(Process):
     async def run(self, input: ProcessInput) -> OrderState:
         self._show("pending", "the payment page")
         await self._open_checkout()
-        if not self._open:
-            await self._reconcile(await self._read())  # woken after its end: late, double or disputed money
         while self._open:
             await self._await_payment()
-        while not self._known.settled:
+        while self._poked or not self._known.settled:
             await self._await_settlement()
         self._show(self._known.status, "nothing")
         await self._finish()
@@ -106,7 +104,9 @@ class OrderWorkflow(Process):
                 continue
             if opened.checkout is None:
                 self._order = opened.order
-                if self._open and not self._order.has_checkout:  # it costs nothing
+                if not self._open:  # woken after its end: late, double or disputed money
+                    self._poked = True
+                elif not self._order.has_checkout:  # it costs nothing
                     await self._reconcile(PaymentsSeen(open=False), close="expired")
             else:
                 await self._record(opened.checkout)
@@ -124,8 +124,8 @@ class OrderWorkflow(Process):
     async def _await_payment(self) -> None:
         poll_at = max(self._known.expires_at + POLL_AFTER, workflow.now() + timedelta(minutes=1))
         self._show("paying", "payment", poll_at, "read Stripe, give the seats back")
-        woken = await self._wait(poll_at, "the checkout has ended", wakes=lambda: self._cancel)
-        self._poked = False
+        woken = await self._wait(poll_at, "the checkout has ended")
+        self._poked = False  # a cancellation that met money on its way waits for the next poke, too
         if woken and not self._cancel:
             seen = await self._read()
             await self._reconcile(seen, close=None if seen.open else "expired")

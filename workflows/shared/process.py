@@ -36,7 +36,7 @@ class Process:
 
     def __init__(self, input: ProcessInput) -> None:
         self._input = input
-        self._poked = False
+        self._poked = workflow.info().continued_run_id is not None  # the run before may have left one unread
         self._retry_now = False
         self._stuck: Stuck | None = None
         self._state = ""
@@ -122,7 +122,7 @@ class Process:
         await self._quietly(ProcessActivities.mark_stuck, self._stuck, "show that the step is stuck")
         try:
             await workflow.wait_condition(
-                lambda: self._retry_now, timeout=retry_after or RECHECK, timeout_summary=f"stuck: {step}"
+                lambda: self._retry_now, timeout=retry_after, timeout_summary=f"stuck: {step}"
             )
         except TimeoutError:
             workflow.logger.info("trying again the step that is stuck")

@@ -1,0 +1,114 @@
+"""No process is stuck silently: who is shown what, and what makes it go on."""
+
+from datetime import timedelta
+
+from domain.contracts.processes import ProcessInput
+from tests.support.wait import until
+from tests.workflows.lab import Handle, Lab
+from tests.workflows.world import ScriptedEnrollment
+from workflows.shared import ids
+from workflows.shared.policies import SLOW_CLOCK
+
+READ = "enrollments.read"
+STUCK, RECOVERED = "processes.mark_stuck", "processes.mark_recovered"
+
+
+async def _stuck(lab: Lab, *, failures: int = 1) -> tuple[ScriptedEnrollment, Handle]:
+    enrollment = lab.world.enrollment()
+    enrollment.fail(READ, "DatabaseDown", times=failures)
+    await lab.gateway.ensure("enrollment", enrollment.id)
+    process = lab.process("enrollment", enrollment.id)
+    await lab.until_marked(enrollment)
+    return enrollment, process
+
+
+async def test_a_failing_step_is_shown_to_operators(lab: Lab) -> None:
+    enrollment, process = await _stuck(lab)
+    [stuck] = lab.world.stuck[enrollment.id]
+    assert stuck.process_id == ids.enrollment(enrollment.id)
+    assert (stuck.kind, stuck.subject_id) == ("enrollment", enrollment.id)
+    assert (stuck.step, stuck.error) == ("read the enrollment", "DatabaseDown")
+    assert stuck.next_at is not None
+    assert stuck.next_at - stuck.since == SLOW_CLOCK
+    assert await lab.attribute(process, "LyceumStuckSince") == stuck.since
+    assert await lab.details(process) == (
+        f"**stuck** · read the enrollment fails with DatabaseDown since {stuck.since:%H:%M:%S} UTC"
+        f" · next try {stuck.next_at:%H:%M:%S} UTC"
+    )
+
+
+async def test_the_slow_clock_tries_again(lab: Lab) -> None:
+    enrollment, process = await _stuck(lab, failures=2)
+    [first] = lab.world.stuck[enrollment.id]
+    await lab.clock.advance(process, SLOW_CLOCK)
+    await lab.until_marked(enrollment, 2)
+    _, second = lab.world.stuck[enrollment.id]
+    assert second.since == first.since
+    assert first.next_at is not None
+    assert second.next_at is not None
+    assert second.next_at >= first.next_at + SLOW_CLOCK
+    await lab.clock.advance(process, SLOW_CLOCK)
+    await lab.shows(process, "**active**")
+    assert enrollment.calls == [READ, STUCK, READ, STUCK, READ, RECOVERED]
+
+
+async def test_an_operator_makes_it_try_at_once(lab: Lab) -> None:
+    enrollment, process = await _stuck(lab)
+    assert await lab.gateway.retry("enrollment", enrollment.id, update_id="retry") == "read the enrollment"
+    await lab.shows(process, "**active**")
+    assert await lab.attribute(process, "LyceumStuckSince") is None
+    assert lab.world.recovered[enrollment.id] == lab.world.stuck[enrollment.id]
+
+
+async def test_an_operators_word_counts_once(lab: Lab) -> None:
+    enrollment, process = await _stuck(lab, failures=2)
+    await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
+    await lab.until_marked(enrollment, 2)
+    assert "next try" in await lab.details(process)
+    assert enrollment.calls == [READ, STUCK, READ, STUCK]
+
+
+async def test_an_operator_may_ask_a_process_that_is_not_stuck_to_look_again(lab: Lab) -> None:
+    enrollment = lab.world.enrollment()
+    await lab.gateway.ensure("enrollment", enrollment.id)
+    process = lab.process("enrollment", enrollment.id)
+    await lab.shows(process, "**active**")
+    answer = await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
+    assert answer.startswith("waiting for the student until ")
+
+    async def looked_again() -> bool:
+        return enrollment.calls == [READ, READ]
+
+    await until(looked_again)
+
+
+async def test_a_projection_that_fails_too_holds_nothing_up(lab: Lab) -> None:
+    enrollment = lab.world.enrollment()
+    enrollment.fail(READ, "DatabaseDown")
+    enrollment.fail(STUCK, "DatabaseDown")
+    enrollment.fail(RECOVERED, "DatabaseDown")
+    await lab.gateway.ensure("enrollment", enrollment.id)
+    process = lab.process("enrollment", enrollment.id)
+    await lab.shows(process, "**stuck**")
+    assert await lab.attribute(process, "LyceumStuckSince") is not None
+    await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
+    await lab.shows(process, "**active**")
+    assert enrollment.calls[:4] == [READ, STUCK, READ, RECOVERED]
+
+
+async def test_a_step_is_stuck_when_its_patience_is_spent(lab: Lab) -> None:
+    """What may pass is tried again with growing pauses; after the process's patience it counts as stuck."""
+    enrollment = lab.world.enrollment()
+    enrollment.fail(READ, "StripeTransient", times=2, retryable=True)
+    process = await lab.client.start_workflow(
+        "Enrollment",
+        ProcessInput(subject_id=enrollment.id, patience=2.5),
+        id=ids.enrollment(enrollment.id),
+        task_queue=f"{lab.settings.temporal.task_queue_prefix}-core",
+        execution_timeout=timedelta(days=30),
+    )
+    await lab.until_marked(enrollment)
+    assert lab.world.stuck[enrollment.id][0].error == "StripeTransient"
+    assert enrollment.calls == [READ, READ, STUCK]
+    await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
+    await lab.shows(process, "**active**")
