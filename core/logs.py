@@ -75,6 +75,18 @@ def _tracing(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
+def _temporal(_: Any, __: str, event: EventDict) -> EventDict:
+    """The ids of the workflow or activity whose logger wrote the record, as fields."""
+    record = event.get("_record")
+    info = getattr(record, "temporal_activity", None) or getattr(record, "temporal_workflow", None)
+    if isinstance(info, Mapping):
+        event.update({key: info[key] for key in ("workflow_id", "workflow_type", "activity_type") if key in info})
+        noun, _, subject = str(info.get("workflow_id", "")).partition("-")
+        if subject:
+            event.setdefault(f"{noun}_id", subject)
+    return event
+
+
 def _one_line(_: Any, __: str, event: EventDict) -> EventDict:
     """The console is for people: what came from outside must not draw lines of its own there."""
     event["event"] = str(event["event"]).encode("unicode_escape").decode()
@@ -100,6 +112,7 @@ def configure(settings: TelemetrySettings, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         name_service,
         _tracing,
+        _temporal,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _masking,

@@ -16,6 +16,8 @@ log = logs.get_logger("lyceum.test")
 with logs.bound(order_id="o-1"):
     log.info("signed in\\nFAKE LINE", password="hunter22", user_id="u-1")
 logging.getLogger("other").warning("as %s", "Bearer abcdefgh12345678")
+info = {{"workflow_id": "order-0190f1f2-3c4d", "workflow_type": "Order", "attempt": 1}}
+logging.getLogger("temporalio.workflow").info("waiting", extra={{"temporal_workflow": info}})
 try:
     raise ValueError("sk_test_abcdefgh12345678")
 except ValueError:
@@ -67,7 +69,7 @@ def test_every_line_is_one_json_object_with_its_ids_and_no_secret() -> None:
     lines = [json.loads(line) for line in _lines("json")]
     for line in lines:
         assert line.pop("timestamp").endswith("Z")
-    trace = lines[2].pop("exception")
+    trace = lines[3].pop("exception")
     assert lines == [
         {
             "event": "signed in\nFAKE LINE",
@@ -79,6 +81,15 @@ def test_every_line_is_one_json_object_with_its_ids_and_no_secret() -> None:
             "service": "api",
         },
         {"event": "as Bearer ***", "level": "warning", "logger": "other", "service": "api"},
+        {
+            "event": "waiting",
+            "workflow_id": "order-0190f1f2-3c4d",
+            "workflow_type": "Order",
+            "order_id": "0190f1f2-3c4d",
+            "level": "info",
+            "logger": "temporalio.workflow",
+            "service": "api",
+        },
         {"event": "failed", "level": "error", "logger": "lyceum.test", "service": "api"},
     ]
     assert trace.endswith("ValueError: ***")
