@@ -22,6 +22,7 @@ class Database:
             pool_size=settings.pool_size,
             max_overflow=settings.max_overflow,
             pool_timeout=settings.connect_timeout,
+            hide_parameters=True,  # errors are logged, and parameters are people's data
             connect_args={
                 "timeout": settings.connect_timeout,
                 "command_timeout": settings.statement_timeout,
