@@ -131,8 +131,8 @@ def _engine() -> tuple[list[str], Callable[[str], list[str]]]:
         base = next(line.split()[1] for line in (ROOT / DOCKERFILE).read_text().splitlines() if line[:5] == "FROM ")
         try:
             _run([path, "pull", "--policy", "missing", base])
-        except Failed:
-            raise Skipped(f"buildah is here, but the base image {base} is not") from None
+        except Failed as refusal:
+            raise Skipped(f"buildah cannot get the base image {base}: {str(refusal).splitlines()[-1]}") from None
         return [path, "build", "--isolation", "chroot", "--layers"], lambda tag: ["sh", "-ec", _with_buildah(path, tag)]
     raise Skipped("neither a Docker or Podman engine nor buildah is here")
 
