@@ -1,6 +1,7 @@
 """Puts the demo's courses into the catalogue through the API, as their teachers would. Doing it twice does it once."""
 
-from collections.abc import Collection, Mapping
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +21,46 @@ class Seeded:
 
 
 async def seed(stage: Stage, *, drafts: Collection[str] = ()) -> Seeded:
-    """Every teacher and course is there afterwards; all but `drafts` are published."""
+    """Every teacher and course is there afterwards; all but `drafts` are published. Teachers work side by side."""
     courses = {course.slug: course for course in load_courses()}
-    teachers = {slug: await _teacher(stage, teacher) for slug, teacher in load_teachers().items()}
-    taught = {slug: await _taught(person) for slug, person in teachers.items()}
+    teachers = load_teachers()
+    shelves = await asyncio.gather(
+        *(
+            _fill(stage, teacher, [course for course in courses.values() if course.teacher == teacher.slug], drafts)
+            for teacher in teachers.values()
+        )
+    )
+    return Seeded(
+        teachers=dict(zip(teachers, (shelf.teacher for shelf in shelves), strict=True)),
+        courses=courses,
+        ids={slug: id for shelf in shelves for slug, id in shelf.ids.items()},
+        written=sum(shelf.written for shelf in shelves),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    teacher: Person
+    ids: Mapping[str, str]
+    written: int
+
+
+async def _fill(stage: Stage, teacher: Teacher, courses: Sequence[Course], drafts: Collection[str]) -> _Shelf:
+    person = await _teacher(stage, teacher)
+    taught = await _taught(person)
     ids: dict[str, str] = {}
     written = 0
-    for slug, course in courses.items():
-        teacher, known = teachers[course.teacher], taught[course.teacher].get(course.title)
-        if known is None:
-            known = await write(teacher, course)
+    for course in courses:
+        known = taught.get(course.title)
+        if known is None or known["status"] == "draft":  # a draft may be half of what an interrupted run wrote
+            if known:
+                await person.delete(f"/courses/{known['id']}")
+            known = await write(person, course)
             written += 1
-        ids[slug] = known["id"]
-        if slug not in drafts and known["status"] != "published":
-            await teacher.post(f"/courses/{known['id']}/publish")
-    return Seeded(teachers, courses, ids, written)
+        ids[course.slug] = known["id"]
+        if course.slug not in drafts and known["status"] != "published":
+            await person.post(f"/courses/{known['id']}/publish")
+    return _Shelf(person, ids, written)
 
 
 async def write(teacher: Person, course: Course) -> dict[str, Any]:
@@ -53,8 +79,9 @@ async def _teacher(stage: Stage, teacher: Teacher) -> Person:
     account = {"email": teacher.email, "password": stage.password}
     answer = await stage.http.post(f"{stage.api}/v1/auth/login", json=account)
     if answer.is_success:
-        return Person(stage, teacher.name, teacher.email, answer.json()["access_token"])
-    person = await Person.arrive(stage, teacher.name, teacher.email)
+        person = Person(stage, teacher.name, teacher.email, answer.json()["access_token"])
+    else:
+        person = await Person.arrive(stage, teacher.name, teacher.email)
     await person.post("/me/teacher")
     return person
 

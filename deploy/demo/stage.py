@@ -186,6 +186,9 @@ class Person:
     async def post(self, path: str, json: object = None, *, expect: int | tuple[int, ...] = 200, **content: Any) -> Any:
         return await self.stage.call("POST", path, token=self.token, json=json, expect=expect, **content)
 
+    async def delete(self, path: str) -> None:
+        await self.stage.call("DELETE", path, token=self.token, expect=204)
+
 
 def _link(text: str) -> str:
     for word in text.split():

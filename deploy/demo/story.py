@@ -15,7 +15,6 @@ from rich.console import Console
 
 from core.settings import Settings
 from deploy.demo import report
-from deploy.demo.catalogue import BadContent
 from deploy.demo.seed import Seeded, seed
 from deploy.demo.stage import Person, Stage, StepFailed, check, open_stage, until
 from deploy.demo.tale import Chapter, Link, Rescue, Tale, Timeline
@@ -36,7 +35,11 @@ def run(stack: Stack, console: Console | None = None) -> int:
     """Tells the story on a running stack and prints the report. Returns the exit status: 0 when every step held."""
     console = console or report.console()
     settings = Settings(_env_file=stack.env_file)
-    tale = asyncio.run(_tell(stack, settings, console))
+    try:
+        tale = asyncio.run(_tell(stack, settings, console))
+    except (AMQPError, OSError) as error:
+        console.print(f"The stack does not answer: {error}", style="red", markup=False)
+        return 1
     report.show(tale, console)
     return 1 if tale.failure else 0
 
@@ -98,8 +101,10 @@ class Story:
             with self.console.status(f"{title} …"):
                 try:
                     facts = await chapter()
-                except (StepFailed, BadContent, HTTPError, AMQPError, OSError) as problem:
-                    error = str(problem) or type(problem).__name__
+                except StepFailed as failure:
+                    error = str(failure)
+                except (HTTPError, AMQPError, OSError, LookupError, ValueError) as failure:
+                    error = f"{type(failure).__name__}: {failure}"
             done = Chapter(title, time.monotonic() - started, facts, error)
             self.tale.chapters.append(done)
             report.announce(done, self.console)
@@ -218,13 +223,14 @@ class Story:
             e for e in (await oskar.get("/me/enrollments"))["items"] if e["course_id"] == self.catalogue.ids[GERMAN]
         ]
         check(not held, "an expired order gives no access")
-        self._remember(
-            f"Oskar's order: {self.catalogue.courses[GERMAN].title}", f"/orders/{order['id']}/timeline", oskar
-        )
+        timeline = f"/orders/{order['id']}/timeline"
+        kinds = [entry["kind"] for entry in (await oskar.get(timeline))["items"]]
+        check(kinds[-1] == "order.expired", f"the timeline ends with the order's expiry, not {kinds[-1]}")
+        self._remember(f"Oskar's order: {self.catalogue.courses[GERMAN].title}", timeline, oskar)
         return [
             "the payment page declined the card; nothing was charged, the seat stayed held",
-            f"{(ttl + 600) // 60} minutes later by Stripe's clock the order had expired and its seat was given back "
-            f"({waited:.2f} s by ours)",
+            f"{(ttl + 600) // 60} minutes later by Stripe's clock ({waited:.2f} s by ours) the order had expired, "
+            "with its seat given back",
         ]
 
     async def enroll_free(self) -> list[str]:
