@@ -32,7 +32,9 @@ async def apply(
     order = await orders.lock(session, command.order_id)
     booking = _Booking(session, order, policy, livemode=livemode, workflow_id=workflow_id, now=command.now)
     payments = (
-        await session.scalars(select(Payment).where(Payment.order_id == order.id).order_by(Payment.created_at))
+        await session.scalars(
+            select(Payment).where(Payment.order_id == order.id).order_by(Payment.created_at, Payment.id)
+        )
     ).all()
     for payment in payments:
         if payment.booked_at is None:

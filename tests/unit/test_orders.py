@@ -1,6 +1,7 @@
 """What a captured charge pays for."""
 
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -51,7 +52,7 @@ def test_granted_and_unapplied_add_up_to_the_charge(
 
 @given(LINES, st.booleans(), st.sampled_from([{"amount": 1}, {"currency": "eur"}, {"livemode": True}]))
 def test_wrong_money_grants_nothing_and_all_of_it_goes_back(
-    lines: list[PayableLine], late: bool, wrong: dict[str, object]
+    lines: list[PayableLine], late: bool, wrong: dict[str, Any]
 ) -> None:
     order = payable(lines, late=late)
     right = exact(order)
