@@ -32,12 +32,11 @@ def is_transient(error: Exception, also: tuple[type[Exception], ...] = ()) -> bo
         return True
     if isinstance(error, _NOT_PASSING):
         return False
-    if isinstance(error, _PASSING):
+    if getattr(error, "connection_invalidated", False):
         return True
     # asyncpg's own errors carry the state themselves, SQLAlchemy's wrap them.
-    origin = error.orig if isinstance(error, exc.DBAPIError) else error
-    state = getattr(origin, "sqlstate", None) or ""
-    return getattr(error, "connection_invalidated", False) or state.startswith(_PASSING_STATES)
+    state = getattr(error.orig if isinstance(error, exc.DBAPIError) else error, "sqlstate", None)
+    return state.startswith(_PASSING_STATES) if state else isinstance(error, _PASSING)
 
 
 def log_failure(log: BoundLogger, what: str, error: Exception, **fields: object) -> None:

@@ -42,6 +42,7 @@ def test_what_passes_by_itself(error: Exception) -> None:
         NotFound("x"),
         _wrapped(asyncpg.UniqueViolationError()),
         _wrapped(asyncpg.UndefinedTableError()),
+        exc.OperationalError("select 1", {}, asyncpg.UndefinedTableError()),
     ],
 )
 def test_what_is_a_bug(error: Exception) -> None:
