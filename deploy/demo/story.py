@@ -321,7 +321,9 @@ class Story:
                 "“User Metadata” says what it waits for; pay and watch it go on",
             ),
             Link("Maya's order", f"{ui}/order-{self.orders['maya']}", "what the process did, step by step"),
-            Link("API", f"{self.stage.api}/docs", "every endpoint; sign in with an account below"),
+            Link(
+                "API", f"{self.stage.api}/docs", "every endpoint; POST /v1/auth/login gives the token for “Authorize”"
+            ),
             Link("Mail", f"{self.stage.mail}/?to={maya.email}", "what Maya got"),
             Link("Stripe sandbox", self.stage.stripe, "every payment page, and the controls: clock, faults, webhooks"),
         ]

@@ -23,6 +23,9 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Mail</tit
 article{{border:1px solid #ccc;border-radius:.5rem;padding:1rem;margin:1rem 0}}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere}}</style>
 <h1>Caught mail</h1>{messages}</html>"""
+_HTML_LINK = ' · <a href="/messages/{id}">formatted</a>'
+# Mail is written by strangers: it may look like something, but run, load and send nothing.
+_SEALED = {"Content-Security-Policy": "sandbox allow-popups; default-src 'none'; style-src 'unsafe-inline'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +117,15 @@ def web(mailbox: Mailbox) -> Starlette:
     async def page(request: Request) -> Response:
         rendered = [
             f"<article><b>{html.escape(m.subject)}</b><br>{html.escape(m.sender)} → {html.escape(', '.join(m.to))}"
+            f"{_HTML_LINK.format(id=m.id) if m.html else ''}"
             f"<pre>{_with_links(html.escape(m.text))}</pre></article>"
             for m in reversed(mailbox.find(request.query_params.get("to", "")))
         ]
         return HTMLResponse(_PAGE.format(messages="".join(rendered) or "<p>Nothing yet.</p>"))
+
+    async def formatted(request: Request) -> Response:
+        found = [message for message in mailbox.find() if message.id == request.path_params["id"]]
+        return HTMLResponse(found[0].html, headers=_SEALED) if found else PlainTextResponse("No such mail.", 404)
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("ok")
@@ -125,6 +133,7 @@ def web(mailbox: Mailbox) -> Starlette:
     return Starlette(
         routes=[
             Route("/", page),
+            Route("/messages/{id:int}", formatted),
             Route("/healthz", health),
             Route("/api/messages", messages, methods=["GET"]),
             Route("/api/messages", clear, methods=["DELETE"]),

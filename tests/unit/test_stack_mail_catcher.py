@@ -61,3 +61,15 @@ def test_the_page_shows_mail_as_text_never_as_markup(tmp_path: Path) -> None:
         assert f'open <a href="{link}">{link}</a>' in page
         assert client.delete("/api/messages").status_code == 204
         assert "Nothing yet." in client.get("/").text
+
+
+def test_formatted_mail_is_shown_alone_and_can_run_nothing(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path / "messages.jsonl")
+    mailbox.add(mail("plain"), ["ada@example.org"])
+    mailbox.add(mail("pretty", html="<p>hi</p><script>alert(1)</script>"), ["ada@example.org"])
+    with TestClient(web(mailbox)) as client:
+        assert client.get("/").text.count('<a href="/messages/') == 1
+        shown = client.get("/messages/2")
+        assert "<p>hi</p>" in shown.text
+        assert shown.headers["content-security-policy"].startswith("sandbox allow-popups; default-src 'none'")
+        assert client.get("/messages/9").status_code == 404
