@@ -41,9 +41,8 @@ class Session(Identified, Base):
     """One sign-in. It ends by logout, by a refresh token used twice, or at `expires_at`."""
 
     __tablename__ = "sessions"
-    __table_args__ = (Index(None, "user_id", postgresql_where=text("revoked_at is null")),)
 
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="cascade"))
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="cascade"), index=True)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]

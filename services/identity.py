@@ -54,7 +54,9 @@ class Reuse:
 
 _OPEN = text(
     """
-    with opened as (
+    with expired as (
+      delete from sessions where user_id = :user_id and expires_at < :now
+    ), opened as (
       insert into sessions (id, user_id, expires_at) values (:session_id, :user_id, :expires_at) returning id
     )
     insert into refresh_tokens (id, session_id, token_hash) select :token_id, id, :token_hash from opened
@@ -147,13 +149,14 @@ async def replace_hash(session: AsyncSession, user_id: UUID, *, old: str, new: s
 
 
 async def open_session(session: AsyncSession, user_id: UUID, *, now: datetime, ttl: timedelta) -> OpenSession:
-    """Signs the user in for at most `ttl`."""
+    """Signs the user in for at most `ttl`; what is left of the user's expired sessions goes."""
     session_id, token = new_id(), new_refresh_token()
     await session.execute(
         _OPEN,
         {
             "session_id": session_id,
             "user_id": user_id,
+            "now": now,
             "expires_at": now + ttl,
             "token_id": new_id(),
             "token_hash": hash_refresh_token(token),

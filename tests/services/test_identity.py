@@ -181,6 +181,19 @@ async def test_a_session_cannot_be_refreshed_beyond_its_end(db: Database, email:
     assert await refresh(db, "unknown") is None
 
 
+async def test_signing_in_clears_the_users_expired_sessions_away(db: Database, email: str) -> None:
+    user_id = await register(db, email)
+    old = await open_session(db, user_id, ttl=timedelta(minutes=10))
+    async with db.transaction() as session:
+        new = await identity.open_session(session, user_id, now=NOW + timedelta(minutes=11), ttl=DAY)
+    async with db.read() as session:
+        left = (await session.scalars(select(Session.id).where(Session.user_id == user_id))).all()
+        tokens = await session.scalar(
+            select(func.count()).select_from(RefreshToken).where(RefreshToken.session_id == old.session_id)
+        )
+    assert (left, tokens) == ([new.session_id], 0)
+
+
 async def test_a_stronger_hash_does_not_overwrite_a_newer_password(db: Database, email: str) -> None:
     user_id = await register(db, email)
     async with db.transaction() as session:

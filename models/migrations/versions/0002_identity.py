@@ -49,9 +49,7 @@ def upgrade() -> None:
     op.create_table(
         "sessions", _id(), _user(), _at("created_at", now=True), _at("expires_at"), _at("revoked_at", nullable=True)
     )
-    op.create_index(
-        op.f("ix_sessions_user_id"), "sessions", ["user_id"], postgresql_where=sa.text("revoked_at is null")
-    )
+    op.create_index(op.f("ix_sessions_user_id"), "sessions", ["user_id"])
     op.create_table(
         "refresh_tokens",
         _id(),
