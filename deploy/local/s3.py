@@ -1,6 +1,9 @@
 """S3 from SeaweedFS: master, volume, filer and gateway in one process, with one identity so that signatures count."""
 
 import json
+import os
+import tempfile
+from pathlib import Path
 
 from deploy.local.probes import NotReady, request
 from deploy.local.stack import Stack, script
@@ -23,6 +26,11 @@ async def prepare(stack: Stack, note: Note) -> None:
     identities.write_text(json.dumps({"identities": [identity]}))
 
 
+def _socket(port: int) -> Path:
+    """Not in the stack's folder: the path of a socket must be short, and weed ends itself when it is not."""
+    return Path(tempfile.gettempdir()) / f"lyceum-{os.getuid()}-{port}.sock"
+
+
 def command(stack: Stack) -> list[str]:
     data, port = stack.data("s3"), stack.ports
     return [
@@ -35,7 +43,7 @@ def command(stack: Stack) -> list[str]:
         *("-master.electionTimeout=500ms", "-master.heartbeatInterval=100ms", "-volume.preStopSeconds=0"),
         *("-s3", "-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-s3.port={port['s3']}", f"-s3.port.grpc={port['s3_grpc']}", f"-s3.config={data / 'identities.json'}"),
-        *(f"-filer.localSocket={stack.home}/run/filer.sock", f"-s3.localSocket={stack.home}/run/s3.sock"),
+        *(f"-filer.localSocket={_socket(port['s3_filer'])}", f"-s3.localSocket={_socket(port['s3'])}"),
     ]
 
 
