@@ -35,14 +35,17 @@ def _export_traces(endpoint: str, service: str, environment: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from core.sampling import sampler
+
     provider = TracerProvider(
+        sampler=sampler(),
         resource=Resource.create(
             {
                 "service.name": f"lyceum-{service}",
                 "service.namespace": "lyceum",
                 "deployment.environment.name": environment,
             }
-        )
+        ),
     )
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))

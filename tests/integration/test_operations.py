@@ -185,12 +185,15 @@ def test_a_failed_span_names_the_error_and_quotes_nothing(spans: InMemorySpanExp
 
 _EXPORTS = """
 import sys
+from opentelemetry.trace import SpanKind
 from core import telemetry
 from core.settings import Settings
 settings = Settings(_env_file=None)
 settings.telemetry.otlp_endpoint = sys.argv[1]
 telemetry.setup(settings, "api")
-with telemetry.span("request"):
+with telemetry.span("lone query", kind=SpanKind.CLIENT):
+    pass
+with telemetry.span("request"), telemetry.span("query", kind=SpanKind.CLIENT):
     print(telemetry.current_traceparent())
 """
 
@@ -220,6 +223,8 @@ async def test_traces_go_to_the_collector_that_is_configured() -> None:
     assert bytes.fromhex(trace_id) in body
     assert bytes.fromhex(span_id) in body
     assert b"lyceum-api" in body
+    assert b"request" in body
+    assert b"lone" not in body
 
 
 def _collector(handler: Callable[[web.Request], Awaitable[web.Response]]) -> web.Application:
