@@ -61,7 +61,7 @@ async def rebuild(client: SearchClient, db: Database, *, batch: int = _BATCH) ->
         await lock.execute(text("select 1"))
         await indices.publish(client, index)
         removed = await indices.drop_unused(client)
-    _log.info("course index rebuilt", index=index, courses=courses, removed=removed)
+    _log.info("course_index_rebuilt", index=index, courses=courses, removed=removed)
     return Rebuilt(index, courses, removed)
 
 

@@ -33,7 +33,7 @@ async def ensure(client: SearchClient, db: Database) -> None:
         try:
             await rebuild(client, db)
         except ReindexRunning:
-            _log.info("waiting for another process to build the course index")
+            _log.info("course_index_built_elsewhere")
             await asyncio.sleep(_POLL)
 
 

@@ -200,3 +200,18 @@ async def test_a_published_course_travels_from_the_outbox_to_the_index(courses: 
             async with courses.db.transaction() as session:
                 await emit(session, event)
             assert await until(courses.titles) == ["Bread"]
+
+
+async def test_the_indexer_rebuilds_an_index_that_was_lost_while_nothing_happens(
+    courses: Catalogue, corner: Settings
+) -> None:
+    await courses.add("Bread")
+    lost = await ensure(courses)
+    async with indexer.consumer(corner, courses.db):
+        await courses.client.request("DELETE", f"/{lost}")
+
+        async def rebuilt() -> bool:
+            return (await indices.layout(courses.client)).current is not None
+
+        await until(rebuilt)
+    assert await courses.titles() == ["Bread"]
