@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from api.deps import Container, ReadTx, Tx, requires
 from api.pagination import Page, Paging, cut_page
@@ -12,7 +12,6 @@ from api.schemas.enrollments import EnrollmentRead
 from api.schemas.timeline import TimelineRead, timeline_read
 from core import clock
 from core.ids import new_id
-from domain.errors import ServiceUnavailable
 from domain.identity import Permission, Principal
 from services import enrollments, timeline
 
@@ -43,11 +42,8 @@ async def read_enrollment(enrollment_id: UUID, session: ReadTx, principal: Reade
     return EnrollmentRead.model_validate(await enrollments.get_own(session, enrollment_id, _owner(principal)))
 
 
-@router.post(
-    "/enrollments/{enrollment_id}/withdraw",
-    responses={202: {"model": EnrollmentRead, "description": "Asked for; read the enrollment again shortly"}},
-)
-async def withdraw(enrollment_id: UUID, response: Response, container: Container, principal: Student) -> EnrollmentRead:
+@router.post("/enrollments/{enrollment_id}/withdraw")
+async def withdraw(enrollment_id: UUID, container: Container, principal: Student) -> EnrollmentRead:
     """Leaves the course. Access ends at once; it does not give money back."""
     async with container.db.read() as session:
         enrollment = await enrollments.get_own(session, enrollment_id, principal.user_id)
@@ -55,10 +51,7 @@ async def withdraw(enrollment_id: UUID, response: Response, container: Container
         return EnrollmentRead.model_validate(enrollment)
     if enrollment.status not in enrollments.LIVE:
         raise enrollments.EnrollmentEnded(f"The enrollment is {enrollment.status}.")
-    try:
-        await container.gateway.withdraw(enrollment_id, update_id=f"withdraw-{new_id()}")
-    except ServiceUnavailable:
-        response.status_code = 202
+    await container.gateway.withdraw(enrollment_id, update_id=f"withdraw-{new_id()}")
     async with container.db.read() as session:
         return EnrollmentRead.model_validate(await enrollments.get_own(session, enrollment_id, principal.user_id))
 

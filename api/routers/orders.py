@@ -69,8 +69,8 @@ async def read_order(order_id: UUID, session: ReadTx, principal: Reader) -> Orde
     return await _read(session, await _visible(session, order_id, principal))
 
 
-@router.post("/orders/{order_id}/cancel", responses=_PENDING)
-async def cancel_order(order_id: UUID, response: Response, container: Container, principal: Buyer) -> OrderRead:
+@router.post("/orders/{order_id}/cancel")
+async def cancel_order(order_id: UUID, container: Container, principal: Buyer) -> OrderRead:
     """Gives an unpaid order up and its seats back. Refused when the order has ended or its payment was faster."""
     async with container.db.read() as session:
         order = await orders.get_own(session, order_id, principal.user_id)
@@ -79,11 +79,7 @@ async def cancel_order(order_id: UUID, response: Response, container: Container,
             return await _read(session, order)
     if order.status not in OPEN:
         raise OrderClosed(f"The order is {order.status}.")
-    try:
-        await container.gateway.cancel_order(order_id, update_id=f"cancel-{new_id()}")
-    except ServiceUnavailable:
-        response.status_code = 202
-        response.headers["Location"] = f"/v1/orders/{order_id}"
+    await container.gateway.cancel_order(order_id, update_id=f"cancel-{new_id()}")
     async with container.db.read() as session:
         order = await orders.get_own(session, order_id, principal.user_id)
         if order.status not in OPEN and order.status != "canceled":
