@@ -106,6 +106,9 @@ class Product:
         except AssertionError as error:
             raise AssertionError(f"{name} is not ready: {answer} {self.log(name)[-3000:]}") from error
 
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
     def log(self, name: str) -> str:
         return (self._home / f"{name}.log").read_text()
 
