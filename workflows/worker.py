@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
+from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -111,4 +112,6 @@ def run(queues: Sequence[str]) -> None:
         raise SystemExit(f"There is no queue {', '.join(sorted(unknown))}; there are {', '.join(QUEUES)}.")
     settings = get_settings()
     telemetry.setup(settings, "worker")
+    workflow.logger.workflow_info_on_message = False  # the ids are fields of the line
+    activity.logger.activity_info_on_message = False
     runtime.main(lambda stop: serve(queues, settings, stop))

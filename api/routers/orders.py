@@ -56,7 +56,7 @@ async def place_order(
     response.headers["Location"] = f"/v1/orders/{order.id}"
     if order.status == "pending":
         try:
-            await container.gateway.place_order(order.id, update_id=f"place-{order.id}")
+            await container.gateway.place_order(order.id, update_id=key)
         except ServiceUnavailable:
             response.status_code = 202
     async with container.db.read() as session:
