@@ -25,8 +25,13 @@ async def url(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> A
     """A served API with every backing service but no worker, so that waiting for a process ends soon."""
     home = tmp_path_factory.mktemp("contract")
     own = own_account(settings, home)
-    impatient = own.temporal.model_copy(update={"rpc_timeout": 0.5})
-    own = own.model_copy(update={"temporal": impatient, "auth": own.auth.model_copy(update={"access_ttl": 3600})})
+    own = own.model_copy(
+        update={
+            "temporal": own.temporal.model_copy(update={"rpc_timeout": 0.5}),
+            # Thousands of failed logins from one origin must not lock the other tests out.
+            "redis": own.redis.model_copy(update={"prefix": f"{own.redis.prefix}-contract"}),
+        }
+    )
     await ensure_index(own)
     await S3Storage(own.s3).ensure_bucket()
     async with running(own, home, ["api"]) as product:
