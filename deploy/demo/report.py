@@ -44,7 +44,7 @@ def show(tale: Tale, console: Console) -> None:
         ("The timelines", _timelines(tale.timelines)),
         ("The worker that died", _rescue(tale.rescue) if tale.rescue else None),
         ("The ledger of Maya's purchase", _ledger(tale.ledger) if tale.ledger else None),
-        ("What RabbitMQ carried and what the mail said", _messages(tale)),
+        ("What RabbitMQ carried and what the mail said", _messages(tale, beside=console.width >= 100)),
         ("Look for yourself", _links(tale) if tale.links else None),
     )
     for title, section in sections:
@@ -143,7 +143,7 @@ def _money(amount: int, currency: str | None) -> str:
     return str(Money(amount, currency)) if currency else str(amount)
 
 
-def _messages(tale: Tale) -> RenderableType | None:
+def _messages(tale: Tale, *, beside: bool) -> RenderableType | None:
     panels: list[RenderableType] = []
     if tale.event is not None:
         shown = {key: value for key, value in tale.event.items() if key != "traceparent"}
@@ -165,6 +165,8 @@ def _messages(tale: Tale) -> RenderableType | None:
                 border_style="dim",
             )
         )
+    if not beside:
+        return Group(*panels) if panels else None
     grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
     for _ in panels:
         grid.add_column(ratio=1)
