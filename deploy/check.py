@@ -19,7 +19,6 @@ from deploy.docker import env
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = "deploy/docker/Dockerfile"
-IMAGE = "lyceum-check"
 INSIDE = """
 set -eu
 test "$(id -u):$(id -g)" = 10001:10001
@@ -28,9 +27,17 @@ python -c "import api.main, core.messaging.relay, core.codec_server, deploy.setu
 test ! -e /app/tests
 test ! -e /app/deploy/local
 test ! -e /app/deploy/stripe_sandbox
-! python -m pip --version 2> /dev/null
-! touch /app/x 2> /dev/null
+test ! -e /usr/local/bin/pip
+if python -m pip --version 2> /dev/null; then exit 1; fi
+if touch /app/x 2> /dev/null; then exit 1; fi
 """
+INSIDE_SANDBOX = """
+set -eu
+test "$(id -u):$(id -g)" = 10001:10001
+touch /data/x
+python -c "import deploy.stripe_sandbox.main"
+"""
+TARGETS = {"stripe-sandbox": INSIDE_SANDBOX, "runtime": INSIDE}
 
 console = Console(highlight=False)
 
@@ -112,36 +119,38 @@ def image() -> str:
     """A real build of the image, and a look inside."""
     build, run = _engine()
     extra = shlex.split(os.environ.get("LYCEUM_BUILD_ARGS", ""))
-    for target in ("stripe-sandbox", "runtime"):
-        _run([*build, *extra, "--file", DOCKERFILE, "--target", target, "--tag", f"{IMAGE}-{target}", "."])
-    _run(run(f"{IMAGE}-runtime"))
+    for target, script in TARGETS.items():
+        tag = f"lyceum-check-{target}"
+        _run([*build, *extra, "--file", DOCKERFILE, "--target", target, "--tag", tag, "."])
+        _run(run(tag, script))
     return "built; not root, no pip, no test code, every process imports"
 
 
-def _engine() -> tuple[list[str], Callable[[str], list[str]]]:
-    """How to build here, and how to run `INSIDE` in what was built."""
+def _engine() -> tuple[list[str], Callable[[str, str], list[str]]]:
+    """How to build here, and how to run a script in the image of a tag."""
     for name in ("docker", "podman"):
         if path := shutil.which(name):
             try:
                 _run([path, "info"])
             except Failed:
                 continue
-            return [path, "build"], lambda tag: [path, "run", "--rm", "--entrypoint", "sh", tag, "-c", INSIDE]
+            return [path, "build"], lambda tag, script: [path, "run", "--rm", "--entrypoint", "sh", tag, "-c", script]
     if path := shutil.which("buildah"):
         base = next(line.split()[1] for line in (ROOT / DOCKERFILE).read_text().splitlines() if line[:5] == "FROM ")
         try:
             _run([path, "pull", "--policy", "missing", base])
         except Failed as refusal:
             raise Skipped(f"buildah cannot get the base image {base}: {str(refusal).splitlines()[-1]}") from None
-        return [path, "build", "--isolation", "chroot", "--layers"], lambda tag: ["sh", "-ec", _with_buildah(path, tag)]
+        build = [path, "build", "--isolation", "chroot", "--layers"]
+        return build, lambda tag, script: ["sh", "-ec", _with_buildah(path, tag, script)]
     raise Skipped("neither a Docker or Podman engine nor buildah is here")
 
 
-def _with_buildah(buildah: str, tag: str) -> str:
+def _with_buildah(buildah: str, tag: str, script: str) -> str:
     return f"""
         container=$({buildah} from --pull-never {tag})
         trap '{buildah} rm "$container" > /dev/null' EXIT
-        {buildah} run --isolation chroot "$container" -- sh -c {shlex.quote(INSIDE)}
+        {buildah} run --isolation chroot "$container" -- sh -c {shlex.quote(script)}
     """
 
 
