@@ -8,9 +8,10 @@ from pydantic import BaseModel
 
 from api.container import AppContainer
 from api.deps import Container, public
+from api.openapi import refusing
 from core import failpoints
 from core.integrations.stripe import BadSignature, parse_webhook
-from domain.errors import DomainError, Invalid
+from domain.errors import DomainError, Kind, NotFound
 from services import stripe_events
 from services.stripe_events import Target
 
@@ -18,17 +19,24 @@ router = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public])
 logger = structlog.get_logger()
 
 
-class InvalidSignature(Invalid):
-    """The request is not from Stripe, is too old, or no webhook secret is configured."""
+class InvalidSignature(DomainError):
+    """The request is not from Stripe, or too old."""
 
+    kind = Kind.UNAUTHENTICATED
     title = "The signature is not valid"
+
+
+class WebhookNotConfigured(NotFound):
+    """Without a secret nothing can be verified, so nothing is believed."""
+
+    title = "No webhook is expected here"
 
 
 class Received(BaseModel):
     received: bool = True
 
 
-@router.post("/stripe")
+@router.post("/stripe", responses=refusing(401))
 async def stripe_webhook(
     request: Request,
     container: Container,
@@ -41,6 +49,8 @@ async def stripe_webhook(
         for secret in container.settings.stripe.webhook_secrets.get_secret_value().replace(" ", "").split(",")
         if secret
     ]
+    if not secrets:
+        raise WebhookNotConfigured("No webhook secret is configured.")
     try:
         event = parse_webhook(await request.body(), signature, secrets)
     except BadSignature as error:
@@ -55,7 +65,7 @@ async def stripe_webhook(
 
 
 async def _dispatch(container: AppContainer, event_id: str, target: Target) -> None:
-    """Pokes at once; what fails here is poked by the sweeper (`workflows/starter.py`)."""
+    """Pokes at once; what fails here is poked by the sweeper (`api/sweeper.py`)."""
     try:
         await container.gateway.poke(*target)
         async with container.db.transaction() as session:
