@@ -157,9 +157,7 @@ class _Booking:
             .values(state="released")
         )
         order.status, order.paid_at, order.closed_at, order.closed_reason = "paid", self.now, None, None
-        await timeline.record(
-            self.session, ("order", order.id), "order.paid", self.now, next_step="Stripe settles the payment"
-        )
+        await timeline.record(self.session, ("order", order.id), "order.paid", self.now)
         await outbox.emit(self.session, OrderPaid(order_id=order.id, student_id=order.student_id), key=str(order.id))
 
     async def _own(self, course_id: UUID) -> None:

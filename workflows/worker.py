@@ -32,6 +32,8 @@ from workflows.upload_purge import UploadPurgeWorkflow
 
 WORKFLOWS: list[type] = [EnrollmentWorkflow, OrderWorkflow, RefundWorkflow, UploadPurgeWorkflow]
 QUEUES = ("core", "stripe", "bulk")
+STICKY = timedelta(seconds=3)
+"""How long a task waits for the worker that has its workflow in memory: what a killed worker costs its workflows."""
 
 
 def activities_of(queue: str, db: Database, stripe: StripeGateway, settings: Settings) -> list[Callable[..., Any]]:
@@ -76,6 +78,7 @@ def build(
             workflow_runner=sandbox.runner(),
             max_concurrent_activities=slots,
             max_cached_workflows=temporal.max_cached_workflows if queue == "core" else 0,
+            sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=timedelta(seconds=temporal.graceful_shutdown),
         )
         for queue in queues
