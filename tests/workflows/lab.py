@@ -43,7 +43,8 @@ class Clock:
         self._environment = environment
 
     async def advance(self, handle: Handle, delta: timedelta) -> None:
-        """Moves the workflow's clock; timers due meanwhile have fired when this returns."""
+        """Moves the clock once nothing of the workflow is under way. Timers due meanwhile have fired when this returns;
+        what they set off may still be under way."""
         await self._environment.fast_forward(handle, delta)
 
     async def now(self, handle: Handle) -> datetime:

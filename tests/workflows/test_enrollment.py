@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from core import clock
+from tests.support.wait import until
 from tests.workflows.lab import Handle, Lab
 from tests.workflows.world import ScriptedEnrollment
 from workflows.gateway import ProcessEnded
@@ -95,8 +96,14 @@ async def test_a_last_day_that_has_passed_ends_it_at_once(lab: Lab) -> None:
 
 async def test_without_a_last_day_it_is_looked_at_every_ninety_days(lab: Lab) -> None:
     enrollment, process = await _active(lab)
+    next_look = await lab.details(process)
     await lab.clock.advance(process, timedelta(days=90))
-    await lab.shows(process, "waiting for the student")
+
+    async def waits_anew() -> bool:
+        return await lab.details(process) != next_look
+
+    await until(waits_anew, timeout=60)
+    assert "waiting for the student until" in await lab.details(process)
     assert enrollment.calls == ["enrollments.read", "enrollments.read"]
     assert enrollment.ended == []
 
