@@ -159,6 +159,8 @@ INFRASTRUCTURE: Sequence[Service] = (
         settings=("LYCEUM_RABBITMQ__URL",),
         url="amqp://127.0.0.1:{port}",
         environment=rabbitmq.server_environment,
+        # A quorum queue declared in the last seconds is lost for good by SIGKILL: its name is written with a delay.
+        death_signal=signal.SIGTERM,
     ),
     Service(
         name="temporal",

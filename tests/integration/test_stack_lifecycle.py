@@ -6,17 +6,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import asyncpg
+import boto3
 import psutil
 import pytest
 from sqlalchemy import make_url
 
+from core.settings import Settings
 from deploy.local import leftovers, ports
-from deploy.local.stack import PROJECT, Stack, script
+from deploy.local.stack import PROJECT, script
 from deploy.local.state import StackState
+from tests.support.wait import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,18 +60,59 @@ def lyceum(tmp_path: Path) -> Iterator[Command]:
     command("down")
 
 
-async def _remember(command: Command, statement: str) -> Any:
-    stack = Stack.attach(command.home, command.environ)
-    url = make_url(stack.addresses()["LYCEUM_DATABASE__OWNER_URL"]).set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
-    try:
-        return await connection.fetchval(statement)
-    finally:
+@dataclass
+class Things:
+    """One durable thing in each server that promises to keep it."""
+
+    settings: Settings
+
+    def _s3(self) -> Any:
+        s3 = self.settings.s3
+        return boto3.client(
+            "s3",
+            endpoint_url=s3.endpoint_url,
+            region_name=s3.region,
+            aws_access_key_id=s3.access_key.get_secret_value(),
+            aws_secret_access_key=s3.secret_key.get_secret_value(),
+        )
+
+    async def _database(self) -> "asyncpg.Connection[asyncpg.Record]":
+        url = make_url(self.settings.database.owner_url.get_secret_value()).set(drivername="postgresql")
+        return await asyncpg.connect(url.render_as_string(hide_password=False))
+
+    async def leave(self) -> None:
+        self._s3().create_bucket(Bucket="memory")
+        self._s3().put_object(Bucket="memory", Key="answer", Body=b"42")
+        connection = await self._database()
+        await connection.execute("create table memory as select 42 as answer")
         await connection.close()
+        async with await aio_pika.connect(self.settings.rabbitmq.url.get_secret_value()) as broker:
+            channel = await broker.channel(publisher_confirms=True)
+            queue = await channel.declare_queue("memory", durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.default_exchange.publish(
+                aio_pika.Message(b"42", delivery_mode=aio_pika.DeliveryMode.PERSISTENT), queue.name
+            )
+
+    async def _message(self) -> bytes | None:
+        """None while the queue has no leader yet: a `get` sent in that moment is never answered."""
+        async with await aio_pika.connect(self.settings.rabbitmq.url.get_secret_value()) as broker:
+            queue = await (await broker.channel()).get_queue("memory")
+            try:
+                message = await queue.get(timeout=3, fail=False)
+            except TimeoutError:
+                return None
+            return message.body if message else None
+
+    async def find(self) -> list[object]:
+        connection = await self._database()
+        answer = await connection.fetchval("select answer from memory")
+        await connection.close()
+        body = await until(self._message, timeout=60)
+        return [answer, body, self._s3().get_object(Bucket="memory", Key="answer")["Body"].read()]
 
 
 def _until_gone(command: Command) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while command.living() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [process.name() for process in command.living()] == []
@@ -80,7 +126,8 @@ async def test_data_survives_a_killed_launcher_and_nothing_else_does(lyceum: Com
     assert (status["running"], status["ready"]) == (True, True)
     assert {service["health"] for service in status["services"]} == {"ready"}
     assert all(service["pid"] and service["port"] and service["restarts"] == 0 for service in status["services"])
-    await _remember(lyceum, "create table memory as select 42 as answer")
+    things = Things(Settings(_env_file=lyceum.home / "env"))
+    await things.leave()
 
     state = StackState.read(lyceum.home / "run" / "state.json")
     assert state is not None
@@ -89,7 +136,7 @@ async def test_data_survives_a_killed_launcher_and_nothing_else_does(lyceum: Com
     assert lyceum.status()["running"] is False
 
     assert lyceum("up", "--detach", "--infra").returncode == 0
-    assert await _remember(lyceum, "select answer from memory") == 42
+    assert await things.find() == [42, b"42", b"42"]
     assert lyceum("down").stdout.strip() == "Stopped."
     _until_gone(lyceum)
     assert lyceum("reset").returncode == 0
