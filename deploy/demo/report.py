@@ -123,7 +123,7 @@ def _ledger(transactions: Sequence[dict[str, Any]]) -> RenderableType:
             debit, credit = debit + max(entry["amount"], 0), credit - min(entry["amount"], 0)
     currency = currencies.pop() if len(currencies) == 1 else None
     table.add_column("transaction", footer="sum")
-    table.add_column("account")
+    table.add_column("account", footer=f"balance {_money(debit - credit, currency)}")
     table.add_column("debit", justify="right", footer=_money(debit, currency))
     table.add_column("credit", justify="right", footer=_money(credit, currency))
     for posting in transactions:

@@ -367,7 +367,7 @@ async def test_the_timeline_explains_a_purchase(shop: Counter) -> None:
             "system",
             "order.paid",
             "Your payment was booked and your courses are open.",
-            "Stripe settles the payment",
+            None,
         ),
     ]
     assert await timeline(shop, order["id"], student) == paid
