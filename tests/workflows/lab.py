@@ -146,27 +146,32 @@ def settings_of(prefix: str, *, patience: float = 300.0) -> Settings:
 
 
 @asynccontextmanager
-async def lab(prefix: str = "lab", **dynamic_config: object) -> AsyncIterator[Lab]:
-    """A dev server in memory with `dynamic_config` on top (dots written as double underscores), and its workers."""
-    settings = settings_of(prefix)
+async def skipping(settings: Settings, prefix: str, **dynamic_config: object) -> AsyncIterator[WorkflowEnvironment]:
+    """A dev server in memory whose clocks can be moved, with `dynamic_config` (dots written as double underscores)."""
     config = {"frontend.WorkflowTimeSkippingEnabled": "true"} | {
         name.replace("__", "."): str(value) for name, value in dynamic_config.items()
     }
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=TimeSkippingConfig(enabled=False),
+        dev_server_existing_path=script("temporal"),
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            part for name, value in config.items() for part in ("--dynamic-config-value", f"{name}={value}")
+        ],
+        data_converter=data_converter(settings),
+        interceptors=[_Limited()],
+        search_attributes=attributes.ALL,
+        identity=prefix,
+    ) as environment:
+        yield environment
+
+
+@asynccontextmanager
+async def lab(prefix: str = "lab", **dynamic_config: object) -> AsyncIterator[Lab]:
+    """A server of its own and workers whose activities follow a script."""
+    settings = settings_of(prefix)
     async with AsyncExitStack() as stack:
-        environment = await stack.enter_async_context(
-            await WorkflowEnvironment.start_time_skipping_v2(
-                ts_config=TimeSkippingConfig(enabled=False),
-                dev_server_existing_path=script("temporal"),
-                dev_server_log_level="error",
-                dev_server_extra_args=[
-                    part for name, value in config.items() for part in ("--dynamic-config-value", f"{name}={value}")
-                ],
-                data_converter=data_converter(settings),
-                interceptors=[_Limited()],
-                search_attributes=attributes.ALL,
-                identity=prefix,
-            )
-        )
+        environment = await stack.enter_async_context(skipping(settings, prefix, **dynamic_config))
         fresh = Lab(settings, environment)
         for queue in QUEUES:
             await stack.enter_async_context(
