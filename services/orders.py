@@ -32,8 +32,8 @@ async def place(
     idempotency_key: str,
     policy: PlatformSettings,
     now: datetime,
-) -> tuple[Order, bool]:
-    """Freezes prices and holds a seat and a claim for each course; (order, whether it is new).
+) -> Order:
+    """Freezes prices and holds a seat and a claim for each course.
 
     The same key returns the same order, and so does another click on a basket that is still open.
     """
@@ -41,13 +41,36 @@ async def place(
     await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
     existing = await _existing(session, student_id, basket, idempotency_key)
     if existing is not None:
-        return existing, False
+        return existing
     offers = await seats.lock_offers(session, course_ids)
     chosen = _check_offers(course_ids, offers)
+    order = _new_order(student_id, basket, idempotency_key, chosen, policy, now)
+    session.add(order)
+    await session.flush()
+    session.add_all(_line(order, position, offer, policy) for position, offer in enumerate(chosen))
+    await _hold(session, order, chosen, now)
+    await timeline.record(
+        session,
+        ("order", order.id),
+        "order.placed",
+        now,
+        actor="student",
+        actor_id=student_id,
+        total=order.gross,
+        currency=order.currency,
+        next_step="open the payment page",
+    )
+    await outbox.emit(session, OrderPlaced(order_id=order.id, student_id=student_id), key=str(order.id))
+    return order
+
+
+def _new_order(
+    student_id: UUID, basket: str, key: str, chosen: Sequence[Offer], policy: PlatformSettings, now: datetime
+) -> Order:
     total = sum(offer.price_amount or 0 for offer in chosen)
     currency = next((offer.price_currency for offer in chosen if offer.price_currency), "usd")
     validate_charge(total, currency)
-    order = Order(
+    return Order(
         id=new_id(),
         student_id=student_id,
         status="pending",
@@ -57,36 +80,24 @@ async def place(
         tax_total=0,
         gross=total,
         basket=basket,
-        idempotency_key=idempotency_key,
+        idempotency_key=key,
         checkout_n=1,
         expires_at=_checkout_end(policy, now),
         created_at=now,
     )
-    session.add(order)
-    await session.flush()
-    session.add_all(_line(order, position, offer, policy) for position, offer in enumerate(chosen))
+
+
+async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer], now: datetime) -> None:
+    """Takes the student's claim on each course and a seat in it; raises which of them is not to be had."""
     for position, offer in enumerate(chosen):
-        if not await enrollments.claim(session, student_id, offer.id, order.id, "claimed"):
-            await enrollments.refuse_claimed(session, student_id, offer.id)
+        if not await enrollments.claim(session, order.student_id, offer.id, order.id, "claimed"):
+            await enrollments.refuse_claimed(session, order.student_id, offer.id)
         if not await seats.free(session, offer, now, besides=order.id):
             raise SeatUnavailable(
                 f"Every seat of {offer.title!r} is taken or held.",
                 errors=[FieldError(f"items.{position}.course_id", "No seat is left.", "SeatUnavailable")],
             )
         await seats.hold(session, offer, order.id, _hold_end(order))
-    await timeline.record(
-        session,
-        ("order", order.id),
-        "order.placed",
-        now,
-        actor="student",
-        actor_id=student_id,
-        total=order.gross,
-        currency=currency,
-        next_step="open the payment page",
-    )
-    await outbox.emit(session, OrderPlaced(order_id=order.id, student_id=student_id), key=str(order.id))
-    return order, True
 
 
 async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: str) -> Order | None:

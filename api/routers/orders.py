@@ -44,7 +44,7 @@ async def place_order(
     """
     now = clock.now()
     async with container.db.transaction() as session:
-        order, _ = await orders.place(
+        order = await orders.place(
             session,
             principal.user_id,
             [item.course_id for item in body.items],

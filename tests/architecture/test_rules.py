@@ -186,7 +186,7 @@ def test_modules_and_functions_stay_readable() -> None:
         for node in ast.walk(module.tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in module.path:
                 length = (node.end_lineno or node.lineno) - node.lineno + 1
-                if length > 70:
+                if length > 60:
                     long_functions.append(f"{module.at(node)} {node.name} ({length} lines)")
     assert long_modules == []
     assert long_functions == []

@@ -39,7 +39,7 @@ class Shop:
         async with self.db.transaction() as session:
             teacher, student = await scenes.add_user(session), await scenes.add_user(session)
             course = await scenes.add_course(session, teacher.id, "Bread")
-            order, _ = await orders.place(
+            order = await orders.place(
                 session,
                 student.id,
                 [course.id],

@@ -86,11 +86,7 @@ class Till:
 
     async def place(self, student: UUID, *courses: UUID) -> Order:
         async with self.db.transaction() as session:
-            order, new = await orders.place(
-                session, student, courses, idempotency_key=str(new_id()), policy=POLICY, now=NOW
-            )
-        assert new
-        return order
+            return await orders.place(session, student, courses, idempotency_key=str(new_id()), policy=POLICY, now=NOW)
 
     async def see(self, order: Order, *seen: CheckoutState) -> PaymentsSeen:
         async with self.db.transaction() as session:
