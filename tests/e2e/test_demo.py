@@ -22,7 +22,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
         "LYCEUM_HOME": str(home),
         "COLUMNS": "120",
     }
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [LYCEUM, "demo", "--exit"], env=environment, capture_output=True, text=True, check=False, timeout=850
     )
 

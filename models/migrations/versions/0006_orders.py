@@ -306,7 +306,8 @@ def upgrade() -> None:
             "source in ('student', 'creator', 'admin', 'stripe', 'duplicate')", name=op.f("ck_refunds_source")
         ),
         sa.CheckConstraint(
-            "status in ('requested', 'reserved', 'submitted', 'pending', 'succeeded', 'failed', 'canceled', 'needs_manual')",
+            "status in ('requested', 'reserved', 'submitted', 'pending', 'succeeded', 'failed', 'canceled', "
+            "'needs_manual')",
             name=op.f("ck_refunds_status"),
         ),
         sa.CheckConstraint("amount > 0", name=op.f("ck_refunds_amount")),
