@@ -123,7 +123,9 @@ class Counter:
 async def shop_settings(servers: Servers, home: Path) -> AsyncIterator[Settings]:
     """A corner of the servers and a Stripe account that no other test uses."""
     async with isolation.corner(servers) as corner:
-        yield own_account(corner, home)
+        own = own_account(corner, home)
+        patient = own.temporal.model_copy(update={"rpc_timeout": 25.0})  # a busy machine is not an outage
+        yield own.model_copy(update={"temporal": patient})
 
 
 @asynccontextmanager
