@@ -6,8 +6,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+_PATIENCE = 60.0
+"""Seconds for the last answers of a round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,7 @@ class _Connection(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by descent
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -92,7 +95,8 @@ async def drive(
             for _ in range(connections)
         )
     )
-    await asyncio.gather(*(connection.done for _, connection in opened))
+    async with asyncio.timeout(seconds + _PATIENCE):
+        await asyncio.gather(*(connection.done for _, connection in opened))
     return Load(sum(connection.answers for _, connection in opened), time.perf_counter() - started)
 
 
