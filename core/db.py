@@ -60,8 +60,9 @@ class Database:
     async def fetch_row(self, statement: str, *arguments: object) -> Any | None:
         """The first row that PostgreSQL's own SQL (`$1`, `$2`, …) answers, or None.
 
-        It runs by itself on the driver's connection and takes a fifth of what a session takes: meant for the few reads
-        that are most of the traffic. Failures surface as SQLAlchemy's, like those of sessions.
+        It runs by itself on the driver's connection and takes a fifth of what a session takes: meant for the few
+        statements that are most of the traffic. One that writes is a transaction of its own. Failures surface as
+        SQLAlchemy's, like those of sessions.
         """
         try:
             connection = await self.engine.raw_connection()

@@ -13,19 +13,23 @@ from domain.contracts.events import Event
 
 # NOTIFY makes every committing transaction queue up behind one lock, so it is sent only where the partition's relay
 # sleeps: a sleeping relay holds the lock that is tried here, and looks at the table once more after taking it.
+WAKE = f"""
+case when not pg_try_advisory_xact_lock_shared({ASLEEP}, hashtext(subject) & {PARTITIONS - 1})
+     then pg_notify('{CHANNEL}', '') end
+"""
+"""To be selected for each row that a statement adds to the outbox."""
+
 _INSERT = text(
-    """
+    f"""
     with added as (
       insert into outbox (id, type, subject, data, traceparent)
       values (:id, :type, :subject, :data, :traceparent)
       on conflict (id) do nothing
       returning subject
     )
-    select case when not pg_try_advisory_xact_lock_shared(:asleep, hashtext(subject) & :last_partition)
-                then pg_notify(:channel, '') end
-    from added
-    """
-).bindparams(bindparam("data", type_=JSONB()), asleep=ASLEEP, last_partition=PARTITIONS - 1, channel=CHANNEL)
+    select {WAKE} from added
+    """  # noqa: S608  (constants only)
+).bindparams(bindparam("data", type_=JSONB()))
 
 
 async def emit(session: AsyncSession, event: Event, *, key: str | None = None) -> UUID:

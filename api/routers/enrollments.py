@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from api.deps import Container, ReadTx, Tx, requires
+from api.deps import Container, ReadTx, requires
 from api.pagination import Page, Paging, cut_page
 from api.schemas.enrollments import EnrollmentRead
 from api.schemas.timeline import TimelineRead, timeline_read
@@ -22,10 +22,14 @@ Reader = Annotated[Principal, requires(Permission.ENROLLMENT_READ)]
 
 
 @router.post("/courses/{course_id}/enrollments", status_code=201)
-async def enroll(course_id: UUID, session: Tx, principal: Student) -> EnrollmentRead:
+async def enroll(course_id: UUID, container: Container, principal: Student) -> EnrollmentRead:
     """Enrolls in a free course, at once and in one transaction."""
-    enrollment = await enrollments.enroll_free(session, principal.user_id, course_id, clock.now())
-    return EnrollmentRead.model_validate(enrollment)
+    now = clock.now()
+    enrolled = await enrollments.enroll_at_once(container.db, principal.user_id, course_id, now)
+    if enrolled is not None:
+        return EnrollmentRead(**{name: enrolled[name] for name in EnrollmentRead.model_fields})
+    async with container.db.transaction() as session:
+        return EnrollmentRead.model_validate(await enrollments.enroll_free(session, principal.user_id, course_id, now))
 
 
 @router.get("/me/enrollments")
