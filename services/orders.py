@@ -44,11 +44,12 @@ async def place(
         return existing
     offers = await seats.lock_offers(session, course_ids)
     chosen = _check_offers(course_ids, offers)
+    await _check_seats(session, student_id, chosen, now)
     order = _new_order(student_id, basket, idempotency_key, chosen, policy, now)
     session.add(order)
     await session.flush()
     session.add_all(_line(order, position, offer, policy) for position, offer in enumerate(chosen))
-    await _hold(session, order, chosen, now)
+    await _hold(session, order, chosen)
     await timeline.record(
         session,
         ("order", order.id),
@@ -87,16 +88,23 @@ def _new_order(
     )
 
 
-async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer], now: datetime) -> None:
-    """Takes the student's claim on each course and a seat in it; raises which of them is not to be had."""
+async def _check_seats(session: AsyncSession, student_id: UUID, chosen: Sequence[Offer], now: datetime) -> None:
+    """Refuses before anything is written: most buyers of a full course end here."""
     for position, offer in enumerate(chosen):
-        if not await enrollments.claim(session, order.student_id, offer.id, order.id, "claimed"):
-            await enrollments.refuse_claimed(session, order.student_id, offer.id)
-        if not await seats.free(session, offer, now, besides=order.id):
+        if not await seats.free(session, offer, now):
+            if await enrollments.live_claim(session, student_id, offer.id) is not None:
+                await enrollments.refuse_claimed(session, student_id, offer.id)
             raise SeatUnavailable(
                 f"Every seat of {offer.title!r} is taken or held.",
                 errors=[FieldError(f"items.{position}.course_id", "No seat is left.", "SeatUnavailable")],
             )
+
+
+async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer]) -> None:
+    """Takes the student's claim on each course, and the seat that `_check_seats` found under the course's lock."""
+    for offer in chosen:
+        if not await enrollments.claim(session, order.student_id, offer.id, order.id, "claimed"):
+            await enrollments.refuse_claimed(session, order.student_id, offer.id)
         await seats.hold(session, offer, order.id, _hold_end(order))
 
 
