@@ -1,9 +1,11 @@
 """What one API process holds: settings and clients, each connecting on first use so that none stops the start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from api.pokes import Pokes
 from core import cache
 from core.db import Database
 from core.health import Check
@@ -13,11 +15,14 @@ from core.security.throttle import Throttle
 from core.security.tokens import Tokens
 from core.settings import Settings
 from search.client import SearchClient
+from services import stripe_events
 from services.access import Access
 from workflows.gateway import ProcessGateway
 
 _SEARCH_TTL = 2
 """Seconds for which the answer to a search is given again."""
+_SEARCHES = 500
+"""Answers kept; each is some 10 kB."""
 
 
 @dataclass(slots=True)
@@ -30,15 +35,22 @@ class AppContainer:
     throttle: Throttle
     access: Access
     search: SearchClient
-    search_cache: cache.Cache
+    searches: cache.Recent
     s3: ObjectStorage
     gateway: ProcessGateway
+    pokes: Pokes
 
     @classmethod
     def build(cls, settings: Settings) -> "AppContainer":
         """Connects to nothing yet. Raises `ValueError` when settings themselves cannot work (no signing key)."""
         db = Database(settings.database, application_name="lyceum-api")
         redis = cache.connect(settings.redis)
+        gateway = ProcessGateway(settings)
+
+        async def note_dispatched(event_ids: Sequence[str]) -> None:
+            async with db.transaction() as session:
+                await stripe_events.mark_dispatched(session, event_ids)
+
         return cls(
             settings=settings,
             db=db,
@@ -48,9 +60,10 @@ class AppContainer:
             throttle=Throttle(redis, settings.redis.prefix),
             access=Access(db, redis, settings.redis.prefix),
             search=SearchClient(settings.opensearch),
-            search_cache=cache.Cache(redis, settings.redis.prefix, "search", ttl=_SEARCH_TTL),
+            searches=cache.Recent(size=_SEARCHES, ttl=_SEARCH_TTL),
             s3=S3Storage(settings.s3),
-            gateway=ProcessGateway(settings),
+            gateway=gateway,
+            pokes=Pokes(gateway.poke, note_dispatched),
         )
 
     def checks(self) -> dict[str, Check]:

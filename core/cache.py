@@ -1,5 +1,7 @@
-"""A small read-through cache on Valkey that may go away at any time: slower answers, never wrong or missing ones."""
+"""Small caches: one on Valkey that may go away at any time (slower answers, never wrong or missing ones), and one of
+the process for what may be a little old."""
 
+import math
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -46,6 +48,27 @@ class Breaker:
             self._closed_until = time.monotonic() + self._cooldown
             _log.warning("cache_unavailable", error=type(error).__name__, retry_in=self._cooldown)
             return otherwise
+
+
+class Recent:
+    """Up to `size` entries of this process, each for `ttl` seconds; the oldest go first. For what may be a little old:
+    what another process stores or changes is not seen."""
+
+    def __init__(self, *, size: int, ttl: float) -> None:
+        self._size, self._ttl = size, ttl
+        self._entries: dict[str, tuple[float, bytes]] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """The entry while it is recent."""
+        stored_at, value = self._entries.get(key, (-math.inf, b""))
+        return value if time.monotonic() - stored_at < self._ttl else None
+
+    def put(self, key: str, value: bytes) -> None:
+        """Stores an entry as the newest."""
+        self._entries.pop(key, None)
+        while len(self._entries) >= self._size:
+            del self._entries[next(iter(self._entries))]
+        self._entries[key] = time.monotonic(), value
 
 
 class Cache:

@@ -5,7 +5,14 @@ from typing import Any
 from uuid import UUID
 
 _SESSION = "checkout.session."
-_ORDER = ("payment_intent.", "charge.succeeded", "charge.updated")
+_ORDER = (
+    "payment_intent.succeeded",
+    "payment_intent.payment_failed",
+    "payment_intent.canceled",
+    "payment_intent.processing",
+    "charge.succeeded",
+    "charge.updated",
+)
 _REFUND = frozenset({"refund.created", "refund.updated", "refund.failed"})
 
 
@@ -14,7 +21,7 @@ def concerns(type: str, object: Mapping[str, Any]) -> tuple[str, UUID] | None:
     metadata = object.get("metadata") or {}
     if type.startswith(_SESSION):
         return _subject("order", object.get("client_reference_id"))
-    if type.startswith(_ORDER):
+    if type in _ORDER:
         return _subject("order", metadata.get("order_id"))
     if type in _REFUND:
         return _subject("refund", metadata.get("refund_id"))

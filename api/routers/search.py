@@ -25,10 +25,10 @@ async def courses(container: Container, wanted: Annotated[CourseSearch, Query()]
     query = _query(wanted)
     after = _after(query, wanted.cursor)
     key = f"{query.fingerprint}:{query.limit}:{wanted.cursor or ''}"
-    body = await container.search_cache.get(key)
+    body = container.searches.get(key)
     if body is None:
         body = _render(query, await search_courses(container.search, query, after))
-        await container.search_cache.fill(key, body)
+        container.searches.put(key, body)
     return Response(body, media_type="application/json")
 
 

@@ -67,8 +67,6 @@ async def stripe_webhook(
 async def _dispatch(container: AppContainer, event_id: str, target: Target) -> None:
     """Pokes at once; what fails here is poked by the sweeper (`api/sweeper.py`)."""
     try:
-        await container.gateway.poke(*target)
-        async with container.db.transaction() as session:
-            await stripe_events.mark_dispatched(session, [event_id])
+        await container.pokes.dispatch(target, event_id)
     except DomainError as error:
         logger.warning("stripe_event_not_dispatched", stripe_event=event_id, error=error.code)

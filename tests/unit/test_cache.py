@@ -1,6 +1,6 @@
 import pytest
 
-from core.cache import Breaker
+from core.cache import Breaker, Recent
 
 
 async def test_after_a_failure_commands_are_not_even_tried_until_the_cooldown_is_over(
@@ -35,3 +35,22 @@ async def test_a_mistake_of_our_own_is_not_taken_for_an_absent_cache() -> None:
 
     with pytest.raises(TypeError):
         await Breaker(cooldown=5).run(command, otherwise=None)
+
+
+def test_an_entry_is_given_again_while_it_is_recent(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("core.cache.time.monotonic", lambda: clock)
+    recent = Recent(size=2, ttl=2)
+    assert recent.get("a") is None
+    recent.put("a", b"1")
+    clock += 1.9
+    assert recent.get("a") == b"1"
+    clock += 0.1
+    assert recent.get("a") is None
+
+
+def test_the_oldest_entry_makes_room() -> None:
+    recent = Recent(size=2, ttl=60)
+    for key in ("a", "b", "a", "c"):
+        recent.put(key, key.encode())
+    assert [recent.get(key) for key in ("a", "b", "c")] == [b"a", None, b"c"]
