@@ -68,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             sweeper.cancel()
             await app.state.container.aclose()
+            telemetry.flush()
 
     app = FastAPI(
         title="Lyceum",

@@ -53,6 +53,13 @@ def _export_traces(endpoint: str, service: str, environment: str) -> None:
     AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]
 
 
+def flush() -> None:
+    """Exports the spans that are still held. A server that ends by its signal leaves no other moment for it."""
+    force_flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if force_flush is not None:
+        force_flush()
+
+
 def instrument_app(app: "FastAPI", settings: Settings) -> None:
     """A span for each HTTP request, continuing the caller's trace; nothing where traces are not exported."""
     if not settings.telemetry.otlp_endpoint:

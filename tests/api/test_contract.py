@@ -18,6 +18,14 @@ from tests.support.product import own_account, running
 _SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 # A body may be valid by its schema and still be refused: a taken address, a wrong password, a course without lessons.
 _UNCHECKED = "positive_data_acceptance"
+# Signing out ends the token of all later requests. The others wait for a process and say 503 where no worker runs;
+# `test_fuzz.py` calls them with one.
+_LEFT_OUT = (
+    "/v1/auth/logout",
+    "/v1/admin/processes/{process_id}/retry",
+    "/v1/enrollments/{enrollment_id}/withdraw",
+    "/v1/orders/{order_id}/cancel",
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,8 @@ async def test_no_answer_is_a_5xx_or_undocumented(
     config = tmp_path / "schemathesis.toml"
     config.write_text(f'[parameters]\n"path.course_id" = "{course_id}"\n')
     options = ["--phases", "examples,coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--workers", "2"]
-    options += ["--continue-on-failure", "--exclude-checks", _UNCHECKED, "--exclude-path", "/v1/auth/logout"]
+    options += ["--continue-on-failure", "--exclude-checks", _UNCHECKED]
+    options += [word for path in _LEFT_OUT for word in ("--exclude-path", path)]
     if signed_in:
         options += ["--header", f"Authorization: {headers['Authorization']}"]
     run = await asyncio.create_subprocess_exec(

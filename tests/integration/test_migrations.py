@@ -17,6 +17,7 @@ from core.db import Database
 from core.ids import new_id
 from core.settings import Settings
 from models.migrations import runner
+from tests.support.isolation import drop_database
 
 REVISIONS = ["0001", "0002", "0003", "0004", "0005", "0006"]
 
@@ -32,9 +33,8 @@ async def empty(settings: Settings) -> AsyncIterator[str]:
     try:
         yield owner.set(database=name).render_as_string(hide_password=False)
     finally:
-        async with admin.connect() as connection:
-            await connection.execute(text(f"drop database {name} with (force)"))
         await admin.dispose()
+        await drop_database(settings.database.owner_url.get_secret_value(), name)
 
 
 @pytest.fixture

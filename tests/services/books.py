@@ -22,6 +22,7 @@ from models.migrations import runner
 from services import ledger
 from services.ledger import PostedTransaction
 from services.ledger_checks import CHECKS, find_breaks
+from tests.support.isolation import drop_database
 
 CREATORS = tuple(UUID(int=number) for number in range(1, 5))
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -80,7 +81,7 @@ async def database_of_its_own(settings: DatabaseSettings, template: Books | None
                 )
         yield books
     finally:
-        await _as_owner(settings, f"drop database {books.name} with (force)")
+        await drop_database(settings.owner_url.get_secret_value(), books.name)
 
 
 def sale(

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from core.settings import Settings
 from models.migrations.runner import upgrade
 from tests.support.stack import Servers
+from tests.support.wait import until
 
 
 def _in_database(url: str, database: str) -> SecretStr:
@@ -24,6 +26,21 @@ async def _execute(url: str, statement: str) -> None:
             await connection.execute(text(statement))
     finally:
         await engine.dispose()
+
+
+async def drop_database(owner_url: str, name: str) -> None:
+    """Drops a database with whoever is connected. PostgreSQL's own autovacuum may be, and only it can end that."""
+
+    async def dropped() -> bool:
+        try:
+            await _execute(owner_url, f"drop database {name} with (force)")
+        except ProgrammingError as error:
+            if "permission denied to terminate process" not in str(error):
+                raise
+            return False
+        return True
+
+    await until(dropped, timeout=60, every=0.2)
 
 
 def _settings(servers: Servers, name: str) -> Settings:
@@ -58,7 +75,7 @@ async def corner(servers: Servers) -> AsyncIterator[Settings]:
         await upgrade(settings.database.owner_url.get_secret_value())
         yield settings
     finally:
-        await _execute(owner, f"drop database {name} with (force)")
+        await drop_database(owner, name)
 
 
 def as_environment(settings: Settings) -> dict[str, str]:
