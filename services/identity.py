@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, exists, insert, select, text, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -52,16 +52,14 @@ class Reuse:
     session_id: UUID
 
 
-_OPEN = text(
-    """
-    with expired as (
-      delete from sessions where user_id = :user_id and expires_at < :now
-    ), opened as (
-      insert into sessions (id, user_id, expires_at) values (:session_id, :user_id, :expires_at) returning id
-    )
-    insert into refresh_tokens (id, session_id, token_hash) select :token_id, id, :token_hash from opened
-    """
+_OPEN = """
+with expired as (
+  delete from sessions where user_id = $1 and expires_at < $2
+), opened as (
+  insert into sessions (id, user_id, expires_at) values ($3, $1, $4) returning id
 )
+insert into refresh_tokens (id, session_id, token_hash) select $5, id, $6 from opened
+"""
 """One statement: signing in is what everybody waits for at nine in the morning."""
 
 
@@ -148,20 +146,10 @@ async def replace_hash(session: AsyncSession, user_id: UUID, *, old: str, new: s
     await session.execute(update(User).where(User.id == user_id, User.password_hash == old).values(password_hash=new))
 
 
-async def open_session(session: AsyncSession, user_id: UUID, *, now: datetime, ttl: timedelta) -> OpenSession:
+async def open_session(db: Database, user_id: UUID, *, now: datetime, ttl: timedelta) -> OpenSession:
     """Signs the user in for at most `ttl`; what is left of the user's expired sessions goes."""
     session_id, token = new_id(), new_refresh_token()
-    await session.execute(
-        _OPEN,
-        {
-            "session_id": session_id,
-            "user_id": user_id,
-            "now": now,
-            "expires_at": now + ttl,
-            "token_id": new_id(),
-            "token_hash": hash_refresh_token(token),
-        },
-    )
+    await db.fetch_row(_OPEN, user_id, now, session_id, now + ttl, new_id(), hash_refresh_token(token))
     return OpenSession(user_id, session_id, token)
 
 

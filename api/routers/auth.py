@@ -87,10 +87,9 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
     await throttle.clear(by_address, email, origin)
     if not known.verified:
         raise EmailNotVerified("Open the link in the mail we sent, or register again for a new one.")
-    async with container.db.transaction() as session:
-        opened = await identity.open_session(
-            session, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
-        )
+    opened = await identity.open_session(
+        container.db, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
+    )
     _log.info("signed_in", user_id=str(opened.user_id), session_id=str(opened.session_id))
     return _pair(container, opened)
 

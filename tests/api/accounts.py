@@ -38,6 +38,6 @@ async def sign_in(db: Database, tokens: Tokens, *roles: Role, name: str = "Ada L
         )
         for role in roles or (Role.STUDENT,):
             await session.execute(insert(UserRole).values(user_id=user_id, role=role))
-        opened = await identity.open_session(session, user_id, now=clock.now(), ttl=timedelta(hours=1))
+    opened = await identity.open_session(db, user_id, now=clock.now(), ttl=timedelta(hours=1))
     token = tokens.access(user_id, opened.session_id)
     return Account(user_id, opened.session_id, email, opened.refresh_token, {"Authorization": f"Bearer {token}"})

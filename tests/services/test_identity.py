@@ -134,8 +134,7 @@ async def test_many_clicks_at_once_verify_once(db: Database, email: str) -> None
 
 
 async def open_session(db: Database, user_id: UUID, ttl: timedelta = DAY) -> OpenSession:
-    async with db.transaction() as session:
-        return await identity.open_session(session, user_id, now=NOW, ttl=ttl)
+    return await identity.open_session(db, user_id, now=NOW, ttl=ttl)
 
 
 async def refresh(db: Database, token: str, now: datetime = NOW) -> OpenSession | Reuse | None:
@@ -184,8 +183,7 @@ async def test_a_session_cannot_be_refreshed_beyond_its_end(db: Database, email:
 async def test_signing_in_clears_the_users_expired_sessions_away(db: Database, email: str) -> None:
     user_id = await register(db, email)
     old = await open_session(db, user_id, ttl=timedelta(minutes=10))
-    async with db.transaction() as session:
-        new = await identity.open_session(session, user_id, now=NOW + timedelta(minutes=11), ttl=DAY)
+    new = await identity.open_session(db, user_id, now=NOW + timedelta(minutes=11), ttl=DAY)
     async with db.read() as session:
         left = (await session.scalars(select(Session.id).where(Session.user_id == user_id))).all()
         tokens = await session.scalar(
