@@ -33,7 +33,7 @@ _HOW = """
   neither by more than its own few microseconds.
 - **Baseline of login**: the same hash verified in as many threads as the API has, without HTTP.
 - **Baseline of orders**: a workflow of one update, one signal and as many empty activities as an order runs on the
-  happy path (counted in the histories of this run), on the same Temporal server, with the same codec, sandbox and
+  happy path (the median of the histories of this run), on the same Temporal server, with the same codec, sandbox and
   worker settings. The product's side is everything: HTTP, PostgreSQL, Stripe sandbox, webhooks, ledger, events through
   RabbitMQ, notifications and mails, and the process of the enrollment; a round ends when its last order is settled.
 - **CPU**: user and system time of each process with its descendants, from `/proc`, less what it takes at rest.
@@ -113,8 +113,8 @@ def _cpu(costs: Costs) -> str:
     rows.append(["**all**", f"**{sum(costs.cpu_ms.values()):.1f}**", f"**{sum(costs.bare_cpu_ms.values()):.1f}**"])
     return (
         "\n## CPU of an order\n\nMilliseconds of an order from the click to settled money, by process; beside it the "
-        f"bare workflow. An order runs {costs.activities} activities on the happy path; in the middle of the "
-        f"orders counted, {costs.activities_median}: a webhook that comes between two steps has Stripe read again. "
+        f"bare workflow. Most orders run {costs.activities} activities, some {costs.activities_least}: "
+        "Stripe's balance transaction, which settles a payment, may be there already when the payment is booked. "
         "stripe is the sandbox.\n\n" + _table(["Process", "Order", "Bare workflow"], rows)
     )
 
