@@ -8,7 +8,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -32,20 +32,27 @@ async def measure(
     orders: int = 40,
     order_pairs: int = 5,
     memory_orders: int = MEMORY_ORDERS,
+    keep: Callable[[Report], None] = lambda _: None,
 ) -> Report:
-    """Everything asked for; `seconds` is the length of a round of requests, `orders` the number in a round of them."""
+    """Everything asked for; `seconds` is the length of a round of requests, `orders` the number in a round of them.
+
+    `keep` is given what there is after each part: a run that is interrupted has not been for nothing.
+    """
     report = Report()
     if "requests" in parts:
         async with world(processes=["api"], students=150, catalogue=500) as quiet:
             report.figures += await requests.reads(quiet, pairs=pairs, seconds=seconds)
             report.figures.append(await requests.enrollment(quiet, pairs=pairs, seconds=seconds))
             report.figures.append(await requests.login(quiet, pairs=pairs, seconds=seconds))
+        keep(report)
     if "orders" in parts:
         async with world(students=orders * (order_pairs + 2)) as busy:
             figure, report.costs = await purchases.orders(busy, pairs=order_pairs, count=orders)
             report.figures.append(figure)
+        keep(report)
     if "memory" in parts:
         report.events, report.memory = await memory.events(memory_orders)
+        keep(report)
     await asyncio.sleep(0.2)  # sdk-python#300: Temporal's threads may abort an interpreter that leaves at once
     return report
 
@@ -57,10 +64,13 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="do not write the page")
     chosen = parser.parse_args()
     parts = [chosen.only] if chosen.only else [*PARTS[:2], *(PARTS[2:] if chosen.memory else ())]
-    page = uvloop.run(measure(parts)).markdown(sys.argv[1:])
-    print(page)
-    if not (chosen.only or chosen.dry):
-        PAGE.write_text(page, encoding="utf-8")
+
+    def write(report: Report) -> None:
+        PAGE.write_text(report.markdown(sys.argv[1:]), encoding="utf-8")
+
+    dry = chosen.only or chosen.dry
+    report = uvloop.run(measure(parts) if dry else measure(parts, keep=write))
+    print(report.markdown(sys.argv[1:]))
 
 
 if __name__ == "__main__":
