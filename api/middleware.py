@@ -39,23 +39,24 @@ _SECURITY_HEADERS = {
 def stack(settings: APISettings) -> list[Middleware]:
     """The middleware, outermost first."""
     origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    cross_origin = Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=[
+            "Authorization",
+            "Content-Type",
+            "Idempotency-Key",
+            "If-Match",
+            "If-None-Match",
+            "X-Request-ID",
+        ],
+        expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
+        max_age=600,
+    )
     return [
         Middleware(RequestContext, secure=settings.public_url.startswith("https://")),
-        Middleware(
-            CORSMiddleware,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
-            allow_headers=[
-                "Authorization",
-                "Content-Type",
-                "Idempotency-Key",
-                "If-Match",
-                "If-None-Match",
-                "X-Request-ID",
-            ],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-ID"],
-            max_age=600,
-        ),
+        *([cross_origin] if origins else []),
         Middleware(
             Guard,
             max_body=settings.max_body,
