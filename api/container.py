@@ -48,8 +48,7 @@ class AppContainer:
         gateway = ProcessGateway(settings)
 
         async def note_dispatched(event_ids: Sequence[str]) -> None:
-            async with db.transaction() as session:
-                await stripe_events.mark_dispatched(session, event_ids)
+            await stripe_events.mark_dispatched(db, event_ids)
 
         return cls(
             settings=settings,

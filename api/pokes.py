@@ -1,5 +1,6 @@
 """Poking the processes that Stripe's webhooks concern: once for those that arrive together."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
@@ -7,17 +8,21 @@ from services.stripe_events import Target
 
 
 class Pokes:
-    """At most one poke of a process is under way; events that come meanwhile share the next.
+    """At most one poke of a process is under way; events that come before it is sent share it.
 
-    A payment is told by four events within milliseconds, and each poke costs a signal at Temporal. They may share one
-    that is sent after they came, since the process reads Stripe after it; never one that was sent before.
+    A payment is told by four events within milliseconds, and each poke costs Temporal a signal and a workflow task.
+    They may share one that is sent after they came, since the process reads Stripe after it; never one sent before.
     """
 
     def __init__(
-        self, poke: Callable[[str, UUID], Awaitable[None]], note: Callable[[Sequence[str]], Awaitable[None]]
+        self,
+        poke: Callable[[str, UUID], Awaitable[None]],
+        note: Callable[[Sequence[str]], Awaitable[None]],
+        *,
+        gather: float = 0.1,
     ) -> None:
-        """`note` keeps which events have had their poke."""
-        self._poke, self._note = poke, note
+        """`note` keeps which events have had their poke; a poke waits `gather` seconds for others to share it."""
+        self._poke, self._note, self._gather = poke, note, gather
         self._waiting: dict[Target, list[str]] = {}
         self._busy: set[Target] = set()
 
@@ -31,7 +36,9 @@ class Pokes:
             return
         self._busy.add(target)
         try:
-            while event_ids := self._waiting.pop(target, None):
+            while target in self._waiting:
+                await asyncio.sleep(self._gather)
+                event_ids = self._waiting.pop(target)
                 await self._poke(*target)
                 await self._note(event_ids)
         finally:

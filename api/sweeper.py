@@ -18,8 +18,7 @@ async def sweep(container: AppContainer) -> int:
         events = await stripe_events.undispatched(session, clock.now())
     for event_id, target in events:
         await container.gateway.poke(*target)
-        async with container.db.transaction() as session:
-            await stripe_events.mark_dispatched(session, [event_id])
+        await stripe_events.mark_dispatched(container.db, [event_id])
     return len(events)
 
 

@@ -53,7 +53,7 @@ class TemporalSettings(BaseModel):
     codec_keys: SecretStr = SecretStr("")
     rpc_timeout: float = 8.0
     graceful_shutdown: float = 30.0
-    max_concurrent_activities: int = 12
+    max_concurrent_activities: int = 15
     max_cached_workflows: int = 1000
     stuck_after: float = 300.0
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.settings import PlatformSettings
@@ -14,12 +14,22 @@ from domain.contracts.events import OrderPaid, OrderSettled, PaymentUnapplied
 from domain.contracts.processes import ApplyPayments, OrderState
 from domain.orders import OPEN, Charge, Payable, PayableLine, Verdict, judge
 from domain.pricing import Share, split
-from models.order import CourseClaim, Order, OrderLine
+from models.order import Order, OrderLine
 from models.payment import Payment
 from services import earnings, enrollments, ledger, orders, outbox, refunds, seats, timeline
 from services.seats import Offer
 
 Fact = TypeVar("Fact")
+
+_PAYMENTS = select(Payment).where(Payment.order_id == bindparam("order_id")).order_by(Payment.created_at, Payment.id)
+_END_CLAIMS = text(
+    """
+    update course_claims
+       set state = case when course_id = any(cast(:granted as uuid[])) then 'owned' else 'released' end
+     where order_id = :order_id and state = 'claimed'
+    returning course_id, state
+    """
+)
 
 
 async def apply(
@@ -31,11 +41,7 @@ async def apply(
     """
     order = await orders.lock(session, command.order_id)
     booking = _Booking(session, order, policy, livemode=livemode, workflow_id=workflow_id, now=command.now)
-    payments = (
-        await session.scalars(
-            select(Payment).where(Payment.order_id == order.id).order_by(Payment.created_at, Payment.id)
-        )
-    ).all()
+    payments = (await session.scalars(_PAYMENTS, {"order_id": order.id})).all()
     for payment in payments:
         if payment.booked_at is None:
             await booking.book(payment)
@@ -138,8 +144,8 @@ class _Booking:
 
     async def _fulfil(self, lines: Sequence[OrderLine], offers: dict[UUID, Offer]) -> None:
         order = self.order
+        await self._own([line.course_id for line in lines])
         for line in lines:
-            await self._own(line.course_id)
             await enrollments.grant(
                 self.session,
                 order.student_id,
@@ -151,28 +157,17 @@ class _Booking:
             )
             line.granted_at = self.now
         await seats.release(self.session, order.id)
-        await self.session.execute(
-            update(CourseClaim)
-            .where(CourseClaim.order_id == order.id, CourseClaim.state == "claimed")
-            .values(state="released")
-        )
         order.status, order.paid_at, order.closed_at, order.closed_reason = "paid", self.now, None, None
         await timeline.record(self.session, ("order", order.id), "order.paid", self.now)
         await outbox.emit(self.session, OrderPaid(order_id=order.id, student_id=order.student_id), key=str(order.id))
 
-    async def _own(self, course_id: UUID) -> None:
-        owned = await self.session.scalar(
-            update(CourseClaim)
-            .where(
-                CourseClaim.order_id == self.order.id,
-                CourseClaim.course_id == course_id,
-                CourseClaim.state == "claimed",
-            )
-            .values(state="owned")
-            .returning(CourseClaim.id)
-        )
-        if owned is None:
-            await enrollments.claim(self.session, self.order.student_id, course_id, self.order.id, "owned")
+    async def _own(self, course_ids: Sequence[UUID]) -> None:
+        """The order's claims on these courses become the student's own; it gives back the others."""
+        ended = await self.session.execute(_END_CLAIMS, {"order_id": self.order.id, "granted": list(course_ids)})
+        owned = {course_id for course_id, state in ended if state == "owned"}
+        for course_id in course_ids:
+            if course_id not in owned:
+                await enrollments.claim(self.session, self.order.student_id, course_id, self.order.id, "owned")
 
     async def _park(self, payment: Payment, verdict: Verdict) -> None:
         """Owes the stray money to the student and requests its return; its own process carries that out."""

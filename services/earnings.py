@@ -4,13 +4,24 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or_skip
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.pricing import RecipientKind, Share
-from models.earning import Earning
-from models.order import OrderLine
+
+_RECORD = text(
+    """
+    insert into earnings (order_line_id, recipient_kind, creator_id, currency, share, release_at)
+    values (:order_line_id, :recipient_kind, :creator_id, :currency, :share, :release_at)
+    on conflict do nothing
+    """
+)
+_DELAY = text(
+    """
+    update earnings set release_at = :available_on
+     where order_line_id in (select id from order_lines where order_id = :order_id) and release_at < :available_on
+    """
+)
 
 
 async def record_sale(
@@ -20,7 +31,7 @@ async def record_sale(
     rows = [
         {
             "order_line_id": order_line_id,
-            "recipient_kind": share.recipient,
+            "recipient_kind": share.recipient.value,
             "creator_id": share.creator_id,
             "currency": currency,
             "share": share.amount,
@@ -29,15 +40,9 @@ async def record_sale(
         for share in shares
     ]
     if rows:
-        await session.execute(insert_or_skip(Earning).values(rows).on_conflict_do_nothing())
+        await session.execute(_RECORD, rows)
 
 
 async def delay_release(session: AsyncSession, order_id: UUID, *, available_on: datetime) -> None:
     """Nothing of the order is released before Stripe makes its money available; never brings a release forward."""
-    lines = select(OrderLine.id).where(OrderLine.order_id == order_id)
-    await session.execute(
-        update(Earning)
-        .where(Earning.order_line_id.in_(lines), Earning.release_at < available_on)
-        .values(release_at=available_on)
-        .execution_options(synchronize_session=False)
-    )
+    await session.execute(_DELAY, {"order_id": order_id, "available_on": available_on})

@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import exists, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, exists, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.db import Database
@@ -23,6 +22,41 @@ from services.outbox import WAKE
 from services.seats import Offer
 
 LIVE = ("active", "completed")
+_LIVE_LIST = ", ".join(map(repr, LIVE))
+
+_CLAIM = text(
+    """
+    insert into course_claims (id, student_id, course_id, order_id, state)
+    values (:id, :student_id, :course_id, :order_id, :state)
+    on conflict do nothing
+    returning id
+    """
+)
+
+_LIVE_CLAIM = select(CourseClaim).where(
+    CourseClaim.student_id == bindparam("student_id"),
+    CourseClaim.course_id == bindparam("course_id"),
+    CourseClaim.state.in_(("claimed", "owned")),
+)
+
+_GRANT = text(
+    f"""
+    with live as (
+      select id from enrollments
+       where student_id = :student_id and course_id = :course_id and status in ({_LIVE_LIST})
+    ), opened as (
+      insert into enrollments (id, student_id, course_id, course_version, status, created_at)
+      select :id, :student_id, :course_id, :course_version, 'active', :now where not exists (select from live)
+      returning id
+    ), enrollment as (
+      select id from live union all select id from opened
+    ), granted as (
+      insert into enrollment_grants (id, enrollment_id, source, order_line_id, actor_id)
+      select :grant_id, id, :source, :order_line_id, :actor_id from enrollment
+    )
+    select id from enrollment
+    """  # noqa: S608  (constants only)
+)
 
 
 class EnrollmentNotFound(NotFound):
@@ -44,22 +78,21 @@ async def has_access(session: AsyncSession, user_id: UUID, course_id: UUID) -> b
 async def claim(session: AsyncSession, student_id: UUID, course_id: UUID, order_id: UUID | None, state: str) -> bool:
     """Takes the student's one live claim on the course; False when another order or enrollment has it."""
     taken = await session.scalar(
-        insert(CourseClaim)
-        .values(id=new_id(), student_id=student_id, course_id=course_id, order_id=order_id, state=state)
-        .on_conflict_do_nothing()
-        .returning(CourseClaim.id)
+        _CLAIM,
+        {
+            "id": new_id(),
+            "student_id": student_id,
+            "course_id": course_id,
+            "order_id": order_id,
+            "state": state,
+        },
     )
     return taken is not None
 
 
 async def live_claim(session: AsyncSession, student_id: UUID, course_id: UUID) -> CourseClaim | None:
-    return await session.scalar(
-        select(CourseClaim).where(
-            CourseClaim.student_id == student_id,
-            CourseClaim.course_id == course_id,
-            CourseClaim.state.in_(("claimed", "owned")),
-        )
-    )
+    claim: CourseClaim | None = await session.scalar(_LIVE_CLAIM, {"student_id": student_id, "course_id": course_id})
+    return claim
 
 
 async def refuse_claimed(session: AsyncSession, student_id: UUID, course_id: UUID) -> None:
@@ -77,7 +110,7 @@ with claimed as (
   from courses c
   where c.id = $2 and c.status = 'published' and c.price_amount is null and c.capacity is null
     and not exists (select from enrollments e
-                    where e.student_id = $1 and e.course_id = c.id and e.status in ({", ".join(map(repr, LIVE))}))
+                    where e.student_id = $1 and e.course_id = c.id and e.status in ({_LIVE_LIST}))
   on conflict do nothing
   returning course_id
 ), enrolled as (
@@ -137,7 +170,9 @@ async def enroll_free(session: AsyncSession, student_id: UUID, course_id: UUID, 
         await refuse_claimed(session, student_id, course_id)
     if not await seats.free(session, offer, now):
         raise SeatUnavailable("Every seat of this course is taken or held.")
-    return await grant(session, student_id, offer, now, source="free", actor_id=student_id)
+    return await session.get_one(
+        Enrollment, await grant(session, student_id, offer, now, source="free", actor_id=student_id)
+    )
 
 
 async def grant(
@@ -149,36 +184,34 @@ async def grant(
     source: str,
     actor_id: UUID,
     order_line_id: UUID | None = None,
-) -> Enrollment:
-    """Adds a reason for access and opens the enrollment if it is the first. The caller holds claim and seat."""
-    enrollment = await session.scalar(
-        select(Enrollment).where(
-            Enrollment.student_id == student_id, Enrollment.course_id == offer.id, Enrollment.status.in_(LIVE)
-        )
-    )
-    if enrollment is None:
-        enrollment = Enrollment(
-            id=new_id(),
-            student_id=student_id,
-            course_id=offer.id,
-            course_version=offer.version,
-            status="active",
-            created_at=now,
-        )
-        session.add(enrollment)
-        await session.flush()
+) -> UUID:
+    """Adds a reason for access and opens the enrollment if it is the first. The caller holds claim and seat.
+
+    Answers the enrollment's id.
+    """
     grant_id = derived_id("grant", order_line_id) if order_line_id else new_id()
-    session.add(
-        EnrollmentGrant(
-            id=grant_id, enrollment_id=enrollment.id, source=source, order_line_id=order_line_id, actor_id=actor_id
+    enrollment_id: UUID = (
+        await session.execute(
+            _GRANT,
+            {
+                "id": new_id(),
+                "student_id": student_id,
+                "course_id": offer.id,
+                "course_version": offer.version,
+                "now": now,
+                "grant_id": grant_id,
+                "source": source,
+                "order_line_id": order_line_id,
+                "actor_id": actor_id,
+            },
         )
-    )
+    ).scalar_one()
     await timeline.record(
-        session, ("enrollment", enrollment.id), "enrollment.granted", now, key=f"grant:{grant_id}", source=source
+        session, ("enrollment", enrollment_id), "enrollment.granted", now, key=f"grant:{grant_id}", source=source
     )
-    event = EnrollmentGranted(enrollment_id=enrollment.id, course_id=offer.id, student_id=student_id, source=source)
+    event = EnrollmentGranted(enrollment_id=enrollment_id, course_id=offer.id, student_id=student_id, source=source)
     await outbox.emit(session, event, key=str(grant_id))
-    return enrollment
+    return enrollment_id
 
 
 async def end(

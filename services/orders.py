@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import exists, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import new_id
@@ -15,10 +14,42 @@ from domain.contracts.processes import CheckoutCreated, OrderState
 from domain.errors import FieldError, Invalid
 from domain.orders import OPEN, POLL_AFTER, CourseNotForSale, IdempotencyKeyReused, OrderNotFound, SeatUnavailable
 from domain.pricing import validate_charge
-from models.order import CheckoutSession, CourseClaim, Order, OrderLine
-from models.payment import Payment
+from models.order import CourseClaim, Order, OrderLine
 from services import enrollments, outbox, seats, timeline
 from services.seats import Offer
+
+_LOCK = (
+    select(Order)
+    .where(Order.id == bindparam("id"))
+    .with_for_update(key_share=True)
+    .execution_options(populate_existing=True)
+)
+_LINES = select(OrderLine).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.position)
+_OF_STUDENT = text("select pg_advisory_xact_lock(hashtextextended(:student_id, 0))")
+_SAME_KEY = select(Order).where(
+    Order.student_id == bindparam("student_id"), Order.idempotency_key == bindparam("idempotency_key")
+)
+_SAME_BASKET = select(Order).where(
+    Order.student_id == bindparam("student_id"), Order.basket == bindparam("basket"), Order.status.in_(OPEN)
+)
+_PROGRESS = text(
+    """
+    select exists (select from checkout_sessions where order_id = :order_id and n = :checkout_n),
+           exists (select from payments where order_id = :order_id and settled_at is null)
+    """
+)
+_RECORD_CHECKOUT = text(
+    """
+    insert into checkout_sessions (stripe_session, order_id, n, url, expires_at)
+    values (:stripe_session, :order_id, :n, :url, :expires_at)
+    on conflict do nothing
+    """
+)
+_CHECKOUT_URL = text(
+    """
+    select url from checkout_sessions where order_id = :order_id and n = :checkout_n order by stripe_session limit 1
+    """
+)
 
 _SLACK = timedelta(minutes=2)
 """Stripe counts a session's shortest life from the moment it creates it, which is later than we decide."""
@@ -38,7 +69,7 @@ async def place(
     The same key returns the same order, and so does another click on a basket that is still open.
     """
     basket = ",".join(str(course_id) for course_id in sorted(course_ids))
-    await session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(str(student_id), 0))))
+    await session.execute(_OF_STUDENT, {"student_id": str(student_id)})
     existing = await _existing(session, student_id, basket, idempotency_key)
     if existing is not None:
         return existing
@@ -109,7 +140,7 @@ async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer]) ->
 
 
 async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: str) -> Order | None:
-    same_key = await session.scalar(select(Order).where(Order.student_id == student_id, Order.idempotency_key == key))
+    same_key: Order | None = await session.scalar(_SAME_KEY, {"student_id": student_id, "idempotency_key": key})
     if same_key is not None:
         if same_key.basket != basket:
             raise IdempotencyKeyReused(
@@ -117,9 +148,8 @@ async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: s
                 errors=[FieldError("Idempotency-Key", "Already used for another request.", "IdempotencyKeyReused")],
             )
         return same_key
-    return await session.scalar(
-        select(Order).where(Order.student_id == student_id, Order.basket == basket, Order.status.in_(OPEN))
-    )
+    same_basket: Order | None = await session.scalar(_SAME_BASKET, {"student_id": student_id, "basket": basket})
+    return same_basket
 
 
 def _check_offers(course_ids: Sequence[UUID], offers: dict[UUID, Offer]) -> list[Offer]:
@@ -176,9 +206,10 @@ async def state(session: AsyncSession, order_id: UUID) -> OrderState:
 
 
 async def describe(session: AsyncSession, order: Order) -> OrderState:
-    checkout = exists().where(CheckoutSession.order_id == order.id, CheckoutSession.n == order.checkout_n)
-    unsettled = exists().where(Payment.order_id == order.id, Payment.settled_at.is_(None))
-    has_checkout, has_unsettled = (await session.execute(select(checkout, unsettled))).one()
+    """What its process needs to know of the order, whose changes have been flushed."""
+    has_checkout, has_unsettled = (
+        await session.execute(_PROGRESS, {"order_id": order.id, "checkout_n": order.checkout_n})
+    ).one()
     return OrderState(
         status=order.status,
         expires_at=order.expires_at,
@@ -206,15 +237,14 @@ async def record_checkout(
     """Stores the Checkout Session Stripe made; the order now waits for its payment."""
     order = await lock(session, order_id)
     await session.execute(
-        insert(CheckoutSession)
-        .values(
-            stripe_session=checkout.stripe_session,
-            order_id=order_id,
-            n=checkout.n,
-            url=checkout.url,
-            expires_at=checkout.expires_at,
-        )
-        .on_conflict_do_nothing()
+        _RECORD_CHECKOUT,
+        {
+            "stripe_session": checkout.stripe_session,
+            "order_id": order_id,
+            "n": checkout.n,
+            "url": checkout.url,
+            "expires_at": checkout.expires_at,
+        },
     )
     if order.status == "pending":
         order.status = "paying"
@@ -247,16 +277,14 @@ async def close(session: AsyncSession, order: Order, status: str, now: datetime,
 
 async def lock(session: AsyncSession, order_id: UUID) -> Order:
     """The order under its row lock; raises `OrderNotFound`."""
-    order = await session.get(Order, order_id, with_for_update={"key_share": True}, populate_existing=True)
+    order: Order | None = await session.scalar(_LOCK, {"id": order_id})
     if order is None:
         raise OrderNotFound(f"There is no order {order_id}.")
     return order
 
 
 async def lines_of(session: AsyncSession, order_id: UUID) -> Sequence[OrderLine]:
-    return (
-        await session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position))
-    ).all()
+    return (await session.scalars(_LINES, {"order_id": order_id})).all()
 
 
 async def get_own(session: AsyncSession, order_id: UUID, student_id: UUID | None) -> Order:
@@ -284,10 +312,5 @@ async def checkout_url(session: AsyncSession, order: Order) -> str | None:
     """Where to pay, while the order waits for it."""
     if order.status not in OPEN:
         return None
-    url: str | None = await session.scalar(
-        select(CheckoutSession.url)
-        .where(CheckoutSession.order_id == order.id, CheckoutSession.n == order.checkout_n)
-        .order_by(CheckoutSession.stripe_session)
-        .limit(1)
-    )
+    url: str | None = await session.scalar(_CHECKOUT_URL, {"order_id": order.id, "checkout_n": order.checkout_n})
     return url

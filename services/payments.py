@@ -4,15 +4,39 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import new_id
 from core.integrations.stripe import ChargeState, CheckoutState
 from domain.contracts.processes import PaymentsSeen
-from models.order import CheckoutSession
-from models.payment import Payment
+
+_UNFINISHED = text(
+    """
+    select stripe_session from checkout_sessions
+     where order_id = :order_id
+       and not exists (select from payments where payments.stripe_session = checkout_sessions.stripe_session
+                                              and stripe_balance_txn is not null)
+     order by n
+    """
+)
+_CHARGE = text(
+    """
+    insert into payments (id, order_id, stripe_session, stripe_payment_intent, stripe_charge, amount, currency,
+                          livemode, created_at)
+    values (:id, :order_id, :stripe_session, :stripe_payment_intent, :stripe_charge, :amount, :currency,
+            :livemode, :now)
+    on conflict do nothing
+    """
+)
+_BALANCE_TXN = text(
+    """
+    update payments
+       set stripe_balance_txn = :txn, settled_currency = :currency, settled_amount = :amount, fee = :fee, net = :net,
+           available_on = :available_on, updated_at = now()
+     where stripe_charge = :charge and stripe_balance_txn is null
+    """
+)
 
 
 async def unfinished_sessions(session: AsyncSession, order_id: UUID) -> Sequence[str]:
@@ -20,15 +44,7 @@ async def unfinished_sessions(session: AsyncSession, order_id: UUID) -> Sequence
 
     An expired one is among them: money can still arrive for it.
     """
-    settled = exists().where(
-        Payment.stripe_session == CheckoutSession.stripe_session, Payment.stripe_balance_txn.is_not(None)
-    )
-    query = (
-        select(CheckoutSession.stripe_session)
-        .where(CheckoutSession.order_id == order_id, ~settled)
-        .order_by(CheckoutSession.n)
-    )
-    return (await session.scalars(query)).all()
+    return (await session.scalars(_UNFINISHED, {"order_id": order_id})).all()
 
 
 async def record_seen(
@@ -56,31 +72,30 @@ async def _record_charge(
     now: datetime,
 ) -> None:
     await session.execute(
-        insert(Payment)
-        .values(
-            id=new_id(),
-            order_id=order_id,
-            stripe_session=checkout.id,
-            stripe_payment_intent=payment_intent,
-            stripe_charge=charge.id,
-            amount=charge.amount,
-            currency=charge.currency,
-            livemode=checkout.livemode,
-            created_at=now,
-        )
-        .on_conflict_do_nothing()
+        _CHARGE,
+        {
+            "id": new_id(),
+            "order_id": order_id,
+            "stripe_session": checkout.id,
+            "stripe_payment_intent": payment_intent,
+            "stripe_charge": charge.id,
+            "amount": charge.amount,
+            "currency": charge.currency,
+            "livemode": checkout.livemode,
+            "now": now,
+        },
     )
     txn = charge.balance_transaction
     if txn is not None:
         await session.execute(
-            update(Payment)
-            .where(Payment.stripe_charge == charge.id, Payment.stripe_balance_txn.is_(None))
-            .values(
-                stripe_balance_txn=txn.id,
-                settled_currency=txn.currency,
-                settled_amount=txn.amount,
-                fee=txn.fee,
-                net=txn.net,
-                available_on=txn.available_on,
-            )
+            _BALANCE_TXN,
+            {
+                "txn": txn.id,
+                "currency": txn.currency,
+                "amount": txn.amount,
+                "fee": txn.fee,
+                "net": txn.net,
+                "available_on": txn.available_on,
+                "charge": charge.id,
+            },
         )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +12,16 @@ from domain.contracts.processes import Stuck
 from domain.errors import NotFound
 from models.process import Process, ProcessAction
 from services import timeline
+
+_NOTE = text(
+    """
+    insert into processes (id, kind, subject_id, state, waiting_for, waiting_since, next_step, next_at, ended_at)
+    values (:id, :kind, :subject_id, :state, :waiting_for, :waiting_since, :next_step, :next_at, :ended_at)
+    on conflict (id) do update
+      set state = excluded.state, waiting_for = excluded.waiting_for, waiting_since = excluded.waiting_since,
+          next_step = excluded.next_step, next_at = excluded.next_at, ended_at = excluded.ended_at, updated_at = now()
+    """
+)
 
 
 class ProcessNotFound(NotFound):
@@ -31,19 +41,19 @@ async def note(
     next_at: datetime | None = None,
 ) -> None:
     """What the process does now. Waiting for nothing means it has ended."""
-    row = {
-        "state": state,
-        "waiting_for": waiting_for,
-        "waiting_since": now if waiting_for else None,
-        "next_step": next_step,
-        "next_at": next_at,
-        "ended_at": None if waiting_for else now,
-        "updated_at": func.now(),
-    }
     await session.execute(
-        insert(Process)
-        .values(id=process_id, kind=kind, subject_id=subject_id, **row)
-        .on_conflict_do_update(index_elements=[Process.id], set_=row)
+        _NOTE,
+        {
+            "id": process_id,
+            "kind": kind,
+            "subject_id": subject_id,
+            "state": state,
+            "waiting_for": waiting_for,
+            "waiting_since": now if waiting_for else None,
+            "next_step": next_step,
+            "next_at": next_at,
+            "ended_at": None if waiting_for else now,
+        },
     )
 
 

@@ -5,13 +5,37 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from models.course import Course
-from models.enrollment import Enrollment
-from models.order import SeatHold
+_OFFER = """
+select id, owner_id, title, status = 'published' as published, version, price_amount, price_currency, capacity
+from courses where id = any(cast(:ids as uuid[])) and capacity is
+"""
+_LOCK_OFFERS = text(
+    f"""
+    with limited as ({_OFFER} not null order by id for no key update),
+         open_ended as ({_OFFER} null order by id for key share)
+    select * from limited union all select * from open_ended
+    """  # noqa: S608  (constants only)
+)
+
+_TAKEN = text(
+    """
+    select (select count(*) from enrollments where course_id = :course_id and status in ('active', 'completed'))
+         + (select count(*) from seat_holds
+             where course_id = :course_id and expires_at > :now and order_id is distinct from :besides)
+    """
+)
+
+_HOLD = text(
+    """
+    insert into seat_holds (order_id, course_id, expires_at) values (:order_id, :course_id, :until)
+    on conflict (order_id, course_id) do update set expires_at = excluded.expires_at
+    """
+)
+
+_RELEASE = text("delete from seat_holds where order_id = :order_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +57,7 @@ async def lock_offers(session: AsyncSession, course_ids: Iterable[UUID]) -> dict
 
     A course without a capacity is only share-locked: its buyers never wait for each other.
     """
-    wanted = sorted(course_ids)
-    query = select(
-        Course.id,
-        Course.owner_id,
-        Course.title,
-        (Course.status == "published").label("published"),
-        Course.version,
-        Course.price_amount,
-        Course.price_currency,
-        Course.capacity,
-    ).order_by(Course.id)
-    limited = query.where(Course.id.in_(wanted), Course.capacity.is_not(None)).with_for_update(key_share=True)
-    open_ended = query.where(Course.id.in_(wanted), Course.capacity.is_(None)).with_for_update(
-        read=True, key_share=True
-    )
-    rows = [*(await session.execute(limited)), *(await session.execute(open_ended))]
+    rows = await session.execute(_LOCK_OFFERS, {"ids": list(course_ids)})
     return {row.id: Offer(**row._mapping) for row in rows}
 
 
@@ -56,28 +65,16 @@ async def free(session: AsyncSession, offer: Offer, now: datetime, *, besides: U
     """Whether a seat is left, not counting what order `besides` holds. Call it under `lock_offers`."""
     if offer.capacity is None:
         return True
-    enrolled = (
-        select(func.count())
-        .select_from(Enrollment)
-        .where(Enrollment.course_id == offer.id, Enrollment.status.in_(("active", "completed")))
-    )
-    held = select(func.count()).select_from(SeatHold).where(SeatHold.course_id == offer.id, SeatHold.expires_at > now)
-    if besides:
-        held = held.where(SeatHold.order_id != besides)
-    taken: int = (await session.execute(select(enrolled.scalar_subquery() + held.scalar_subquery()))).scalar_one()
+    taken: int = (await session.execute(_TAKEN, {"course_id": offer.id, "now": now, "besides": besides})).scalar_one()
     return taken < offer.capacity
 
 
 async def hold(session: AsyncSession, offer: Offer, order_id: UUID, until: datetime) -> None:
     """Keeps a seat for an order (again) until then. Courses without a capacity need no hold."""
     if offer.capacity is not None:
-        await session.execute(
-            insert(SeatHold)
-            .values(order_id=order_id, course_id=offer.id, expires_at=until)
-            .on_conflict_do_update(index_elements=[SeatHold.order_id, SeatHold.course_id], set_={"expires_at": until})
-        )
+        await session.execute(_HOLD, {"order_id": order_id, "course_id": offer.id, "until": until})
 
 
 async def release(session: AsyncSession, order_id: UUID) -> None:
     """Gives back every seat an order holds."""
-    await session.execute(delete(SeatHold).where(SeatHold.order_id == order_id))
+    await session.execute(_RELEASE, {"order_id": order_id})

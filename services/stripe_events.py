@@ -1,94 +1,82 @@
 """The inbox of Stripe's webhooks: stored before they are acted upon, dispatched at least once."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import exists, func, or_, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.db import Database
 from core.integrations.stripe import WebhookEvent
+from core.integrations.stripe.states import instant_of
 from domain.stripe_events import concerns
-from models.order import CheckoutSession, Order
-from models.payment import Payment, Refund, StripeEvent
+from models.payment import StripeEvent
 
 Target = tuple[str, UUID]
 """The kind and the subject of a process."""
 
+_STORE = """
+with known as (
+  select $5::text as kind, $6::uuid as subject
+  where case $5 when 'order' then exists (select from orders where id = $6)
+                when 'refund' then exists (select from refunds where id = $6) end
+), taught as (
+  select from payments
+  where order_id = $6 and $4 in (stripe_session, stripe_payment_intent, stripe_charge)
+    and booked_at is not null and (settled_at is not null or $3 <> 'charge.updated')
+), stored as (
+  insert into stripe_events (id, account, type, object_id, process_kind, process_subject, created, payload,
+                             dispatched_at)
+  select $1, $2, $3, $4, (select kind from known), (select subject from known), $7, $8,
+         case when exists (select from taught) then now() end
+  on conflict do nothing
+  returning process_kind as kind, process_subject as subject, dispatched_at
+), learned as (
+  insert into checkout_sessions (stripe_session, order_id, n, url, expires_at)
+  select $4, subject, $9::int, $10::text, $11::timestamptz from stored where kind = 'order' and $9 is not null
+  on conflict do nothing
+)
+select kind, subject from stored where kind is not null and dispatched_at is null
+"""
 
-async def store(session: AsyncSession, event: WebhookEvent) -> Target | None:
-    """Keeps a verified event; the process to poke, or None when it is known already or concerns nobody here."""
-    target = concerns(event.type, event.data)
-    if target is not None and not await _known(session, target):
-        target = None
-    new = await session.scalar(
-        insert(StripeEvent)
-        .values(
-            id=event.id,
-            account=event.account,
-            type=event.type,
-            object_id=event.object_id,
-            process_kind=target[0] if target else None,
-            process_subject=target[1] if target else None,
-            created=event.created,
-            payload=event.data,
-        )
-        .on_conflict_do_nothing()
-        .returning(StripeEvent.id)
+
+async def store(db: Database, event: WebhookEvent) -> Target | None:
+    """Keeps a verified event; the process to poke, or None when there is nothing (new) to tell one.
+
+    One statement that is its own transaction. Events of another environment that shares the Stripe account are kept
+    and ignored. A Checkout Session whose creation was never answered is learned from its event, to be read at Stripe.
+    An event about a payment that is booked teaches nothing more and counts as dispatched, unless it is the one that
+    comes with the balance transaction.
+    """
+    kind, subject = concerns(event.type, event.data) or (None, None)
+    row = await db.fetch_row(
+        _STORE,
+        event.id,
+        event.account,
+        event.type,
+        event.object_id,
+        kind,
+        subject,
+        event.created,
+        json.dumps(event.data),
+        *_session_of(event),
     )
-    if new is None or target is None:
-        return None
-    if event.type.startswith("checkout.session."):
-        await _learn_session(session, target[1], event)
-    if await _booked_and_settled(session, event.object_id):
-        await mark_dispatched(session, [event.id])
-        return None
-    return target
+    return (row["kind"], row["subject"]) if row else None
 
 
-async def _known(session: AsyncSession, target: Target) -> bool:
-    """Another environment may share the Stripe account: its events are stored and ignored."""
-    table = Order if target[0] == "order" else Refund
-    return bool(await session.scalar(select(exists().where(table.id == target[1]))))
+def _session_of(event: WebhookEvent) -> tuple[int | None, str, datetime | None]:
+    """Number, page and end of the Checkout Session the event is about, if we opened it."""
+    attempt = (event.data.get("metadata") or {}).get("attempt")
+    if not event.type.startswith("checkout.session.") or attempt is None:
+        return None, "", None
+    return int(attempt), event.data.get("url") or "", instant_of(event.data["expires_at"])
 
 
-async def _learn_session(session: AsyncSession, order_id: UUID, event: WebhookEvent) -> None:
-    """A Checkout Session whose creation was never answered is known from its webhook, and will be read at Stripe."""
-    metadata = event.data.get("metadata") or {}
-    if "attempt" in metadata:
-        await session.execute(
-            insert(CheckoutSession)
-            .values(
-                order_id=order_id,
-                n=int(metadata["attempt"]),
-                stripe_session=event.object_id,
-                url=event.data.get("url") or "",
-                expires_at=datetime.fromtimestamp(event.data["expires_at"], event.created.tzinfo),
-            )
-            .on_conflict_do_nothing()
-        )
-
-
-async def _booked_and_settled(session: AsyncSession, object_id: str) -> bool:
-    """Whether the event speaks of a payment that is booked and settled: it can teach nothing more."""
-    query = select(
-        exists().where(
-            Payment.settled_at.is_not(None),
-            Payment.booked_at.is_not(None),
-            or_(
-                Payment.stripe_session == object_id,
-                Payment.stripe_payment_intent == object_id,
-                Payment.stripe_charge == object_id,
-            ),
-        )
-    )
-    return bool(await session.scalar(query))
-
-
-async def mark_dispatched(session: AsyncSession, event_ids: Sequence[str]) -> None:
+async def mark_dispatched(db: Database, event_ids: Sequence[str]) -> None:
     """The processes concerned have been poked."""
-    await session.execute(update(StripeEvent).where(StripeEvent.id.in_(event_ids)).values(dispatched_at=func.now()))
+    await db.fetch_row("update stripe_events set dispatched_at = now() where id = any($1::text[])", event_ids)
 
 
 async def undispatched(session: AsyncSession, now: datetime, *, limit: int = 200) -> list[tuple[str, Target]]:

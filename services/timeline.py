@@ -5,11 +5,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from models.timeline import TimelineEntry
+
+_RECORD = text(
+    """
+    insert into timeline_entries (subject_kind, subject_id, key, at, actor, actor_id, kind, details, audience,
+                                  next_step, next_at)
+    values (:subject_kind, :subject_id, :key, :at, :actor, :actor_id, :kind, :details, :audience, :next_step, :next_at)
+    on conflict do nothing
+    """
+).bindparams(bindparam("details", type_=JSONB()))
 
 
 async def record(
@@ -28,21 +37,20 @@ async def record(
 ) -> None:
     """Adds a fact to `subject` (`("order", id)`), once per `key` (default: once per kind)."""
     await session.execute(
-        insert(TimelineEntry)
-        .values(
-            subject_kind=subject[0],
-            subject_id=subject[1],
-            key=key or kind,
-            at=at,
-            actor=actor,
-            actor_id=actor_id,
-            kind=kind,
-            details=details,
-            audience=audience,
-            next_step=next_step,
-            next_at=next_at,
-        )
-        .on_conflict_do_nothing()
+        _RECORD,
+        {
+            "subject_kind": subject[0],
+            "subject_id": subject[1],
+            "key": key or kind,
+            "at": at,
+            "actor": actor,
+            "actor_id": actor_id,
+            "kind": kind,
+            "details": details,
+            "audience": audience,
+            "next_step": next_step,
+            "next_at": next_at,
+        },
     )
 
 
