@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from uuid import UUID
 
 from sqlalchemy import select
 from temporalio import activity
@@ -81,14 +80,15 @@ class PaymentActivities:
     async def read_payments(self, subject: Subject) -> PaymentsSeen:
         """Reads the order's Checkout Sessions at Stripe and stores what they say."""
         failpoints.hit("payments.read_payments.before")
-        seen = [await self._stripe.retrieve_checkout(checkout) for checkout in await self._unfinished(subject.id)]
+        unfinished = await payments.unfinished_sessions(self._db, subject.id)
+        seen = [await self._stripe.retrieve_checkout(checkout) for checkout in unfinished]
         return await self._record(subject, seen)
 
     @activity.defn(name="payments.close_checkouts")
     async def close_checkouts(self, subject: Subject) -> PaymentsSeen:
         """Ends the order's payment pages. One that was paid in the same second stays paid (money.md 3.12 row 7)."""
         failpoints.hit("payments.close_checkouts.before")
-        seen = [await self._close(checkout) for checkout in await self._unfinished(subject.id)]
+        seen = [await self._close(checkout) for checkout in await payments.unfinished_sessions(self._db, subject.id)]
         return await self._record(subject, seen)
 
     async def _close(self, checkout: str) -> CheckoutState:
@@ -96,10 +96,6 @@ class PaymentActivities:
         if state.status != "open":
             return state
         return await self._stripe.expire_checkout(checkout, idempotency_key=f"cox:{checkout}")
-
-    async def _unfinished(self, order_id: UUID) -> Sequence[str]:
-        async with self._db.read() as session:
-            return await payments.unfinished_sessions(session, order_id)
 
     async def _record(self, subject: Subject, seen: Sequence[CheckoutState]) -> PaymentsSeen:
         async with self._db.transaction() as session:

@@ -20,7 +20,7 @@ class DatabaseSettings(BaseModel):
 
     url: SecretStr = SecretStr("")
     owner_url: SecretStr = SecretStr("")
-    pool_size: int = 15
+    pool_size: int = 24
     max_overflow: int = 0
     statement_timeout: float = 15.0
     connect_timeout: float = 5.0
@@ -53,7 +53,7 @@ class TemporalSettings(BaseModel):
     codec_keys: SecretStr = SecretStr("")
     rpc_timeout: float = 8.0
     graceful_shutdown: float = 30.0
-    max_concurrent_activities: int = 15
+    max_concurrent_activities: int = 24
     max_cached_workflows: int = 1000
     stuck_after: float = 300.0
 

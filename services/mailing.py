@@ -63,11 +63,12 @@ async def claim(session: AsyncSession, limit: int) -> Sequence[Due]:
     return [Due(row, name, email, row.mail_attempts - 1) for row, name, email in taken]
 
 
-async def settle(session: AsyncSession, notification_id: UUID, *, refused: bool) -> None:
+async def settle(db: Database, notification_id: UUID, *, refused: bool) -> None:
     """Notes that the mail server took it, or never will."""
-    outcome = {"mail_refused_at" if refused else "mail_sent_at": func.now()}
-    await session.execute(
-        update(Notification).where(Notification.id == notification_id).values(mail_due_at=None, **outcome)
+    outcome = "mail_refused_at" if refused else "mail_sent_at"
+    await db.fetch_row(
+        f"update notifications set mail_due_at = null, {outcome} = now() where id = $1",  # noqa: S608  (a constant)
+        notification_id,
     )
 
 
@@ -142,8 +143,7 @@ class MailLoop:
             except MailRefused as error:
                 log.warning("mail refused", code=error.code)
                 mail = None
-            async with self._db.transaction() as session:
-                await settle(session, notification.id, refused=mail is None)
+            await settle(self._db, notification.id, refused=mail is None)
             MAILS.labels(notification.kind, "refused" if mail is None else "sent").inc()
 
     async def _mail(self, due: Due) -> Mail | None:

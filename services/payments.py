@@ -7,19 +7,17 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core.db import Database
 from core.ids import new_id
 from core.integrations.stripe import ChargeState, CheckoutState
 from domain.contracts.processes import PaymentsSeen
 
-_UNFINISHED = text(
-    """
-    select stripe_session from checkout_sessions
-     where order_id = :order_id
-       and not exists (select from payments where payments.stripe_session = checkout_sessions.stripe_session
-                                              and stripe_balance_txn is not null)
-     order by n
-    """
-)
+_UNFINISHED = """
+select array_agg(stripe_session order by n) as ids from checkout_sessions
+where order_id = $1
+  and not exists (select from payments where payments.stripe_session = checkout_sessions.stripe_session
+                                         and stripe_balance_txn is not null)
+"""
 _CHARGE = text(
     """
     insert into payments (id, order_id, stripe_session, stripe_payment_intent, stripe_charge, amount, currency,
@@ -39,12 +37,13 @@ _BALANCE_TXN = text(
 )
 
 
-async def unfinished_sessions(session: AsyncSession, order_id: UUID) -> Sequence[str]:
+async def unfinished_sessions(db: Database, order_id: UUID) -> Sequence[str]:
     """Stripe's ids of the order's Checkout Sessions of which Stripe may know more than we do.
 
     An expired one is among them: money can still arrive for it.
     """
-    return (await session.scalars(_UNFINISHED, {"order_id": order_id})).all()
+    found = await db.fetch_row(_UNFINISHED, order_id)
+    return (found and found["ids"]) or ()
 
 
 async def record_seen(

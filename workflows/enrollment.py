@@ -45,7 +45,7 @@ class EnrollmentWorkflow(Process):
 
     @workflow.run
     async def run(self, input: ProcessInput) -> EnrollmentState:
-        await self._read()
+        self._enrollment = await self._quick_step(EnrollmentActivities.read, self._subject(), DB, "read the enrollment")
         while not self._ended:
             await self._study()
             if workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished():
@@ -68,9 +68,11 @@ class EnrollmentWorkflow(Process):
         if not woken and not self._ended and expires_at is not None and expires_at <= workflow.now():
             await self._end("expired")
 
+    def _subject(self) -> Subject:
+        return Subject(id=self._input.subject_id, now=workflow.now())
+
     async def _read(self) -> None:
-        subject = Subject(id=self._input.subject_id, now=workflow.now())
-        self._enrollment = await self._step(EnrollmentActivities.read, subject, DB, "read the enrollment")
+        self._enrollment = await self._step(EnrollmentActivities.read, self._subject(), DB, "read the enrollment")
 
     async def _end(self, status: str) -> None:
         command = EndEnrollment(enrollment_id=self._input.subject_id, status=status, now=workflow.now())

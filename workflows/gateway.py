@@ -5,6 +5,7 @@ the same ids joins it.
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +23,7 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.settings import Settings
@@ -122,6 +123,14 @@ class ProcessGateway:
         return state
 
     @_unavailable
+    async def start(self, kind: str, subject_id: UUID) -> None:
+        """Starts the process of a subject unless it runs or has run: `ensure` for one that should not exist yet."""
+        client = await self._connected()
+        options = self._start_options(kind, subject_id) | {"id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE}
+        with suppress(WorkflowAlreadyStartedError):
+            await client.start_workflow(kind.capitalize(), **options, rpc_timeout=self._timeout)
+
+    @_unavailable
     async def ensure(self, kind: str, subject_id: UUID) -> None:
         """Starts the process of a subject unless it runs or has run."""
         client = await self._connected()
@@ -169,5 +178,10 @@ class ProcessGateway:
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             "static_summary": f"{kind} {subject_id}",
             "static_details": f"[{kind} {subject_id}]({self._settings.api.public_url}/v1/{kind}s/{subject_id})",
-            "search_attributes": TypedSearchAttributes([SearchAttributePair(attributes.KIND, kind)]),
+            "search_attributes": TypedSearchAttributes(
+                [
+                    SearchAttributePair(attributes.KIND, kind),
+                    SearchAttributePair(attributes.STATE, attributes.FIRST_STATE[kind]),
+                ]
+            ),
         }

@@ -34,6 +34,8 @@ WORKFLOWS: list[type] = [EnrollmentWorkflow, OrderWorkflow, RefundWorkflow, Uplo
 WEIGHTS = {"core": 8, "stripe": 6, "bulk": 1}
 """Each task queue's part of a worker's activity slots."""
 QUEUES = tuple(WEIGHTS)
+_WORKFLOW_POLLS = 10
+"""A task that meets no waiting poll is written to the server's database and read again."""
 STICKY = timedelta(seconds=3)
 """How long a task waits for the worker that has its workflow in memory: what a killed worker costs its workflows."""
 
@@ -85,6 +87,7 @@ def build(
             workflow_runner=sandbox.runner(),
             max_concurrent_activities=max(1, slots * WEIGHTS[queue] // weight),
             max_concurrent_activity_task_polls=max(1, slots * WEIGHTS[queue] // weight // 2),
+            max_concurrent_workflow_task_polls=_WORKFLOW_POLLS,
             max_cached_workflows=temporal.max_cached_workflows if queue == "core" else 0,
             sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=timedelta(seconds=temporal.graceful_shutdown),

@@ -212,12 +212,10 @@ class Lanes:
                             return "duplicate"
                         await handle(session, envelope)
                 case External(call):
-                    async with self._db.read() as session:
-                        if not forced and await inbox.handled(session, self._consumer, envelope.id):
-                            return "duplicate"
+                    if not forced and await inbox.handled(self._db, self._consumer, envelope.id):
+                        return "duplicate"
                     await call(envelope)
-                    async with self._db.transaction() as session:
-                        await inbox.record(session, self._consumer, envelope.id)
+                    await inbox.note(self._db, self._consumer, envelope.id)
         return "handled"
 
     async def _bury(self, message: AbstractIncomingMessage, error: Exception) -> None:

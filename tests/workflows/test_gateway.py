@@ -57,7 +57,7 @@ async def test_retrying_what_does_not_run_is_refused(lab: Lab) -> None:
 
 async def test_the_same_retry_counts_once(lab: Lab) -> None:
     enrollment = lab.world.enrollment()
-    enrollment.fail("enrollments.read", "DatabaseDown", times=2)
+    enrollment.fail("enrollments.read", "DatabaseDown", times=3)
     await lab.gateway.ensure("enrollment", enrollment.id)
     await lab.until_marked(enrollment)
     await lab.gateway.retry("enrollment", enrollment.id, update_id="one")

@@ -14,8 +14,9 @@ STUCK, RECOVERED = "processes.mark_stuck", "processes.mark_recovered"
 
 
 async def _stuck(lab: Lab, *, failures: int = 1) -> tuple[ScriptedEnrollment, Handle]:
+    """Its first reading fails, and then `failures` tries of the step."""
     enrollment = lab.world.enrollment()
-    enrollment.fail(READ, "DatabaseDown", times=failures)
+    enrollment.fail(READ, "DatabaseDown", times=1 + failures)
     await lab.gateway.ensure("enrollment", enrollment.id)
     process = lab.process("enrollment", enrollment.id)
     await lab.until_marked(enrollment)
@@ -37,6 +38,14 @@ async def test_a_failing_step_is_shown_to_operators(lab: Lab) -> None:
     )
 
 
+async def test_a_first_reading_that_fails_becomes_a_step(lab: Lab) -> None:
+    enrollment = lab.world.enrollment()
+    enrollment.fail(READ, "DatabaseDown")
+    await lab.gateway.start("enrollment", enrollment.id)
+    await lab.shows(lab.process("enrollment", enrollment.id), "**active**")
+    assert enrollment.calls == [READ, READ]
+
+
 async def test_the_slow_clock_tries_again(lab: Lab) -> None:
     enrollment, process = await _stuck(lab, failures=2)
     [first] = lab.world.stuck[enrollment.id]
@@ -49,7 +58,7 @@ async def test_the_slow_clock_tries_again(lab: Lab) -> None:
     assert second.next_at >= first.next_at + SLOW_CLOCK
     await lab.clock.advance(process, SLOW_CLOCK)
     await lab.shows(process, "**active**")
-    assert enrollment.calls == [READ, STUCK, READ, STUCK, READ, RECOVERED]
+    assert enrollment.calls == [READ, READ, STUCK, READ, STUCK, READ, RECOVERED]
 
 
 async def test_an_operator_makes_it_try_at_once(lab: Lab) -> None:
@@ -65,7 +74,7 @@ async def test_an_operators_word_counts_once(lab: Lab) -> None:
     await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
     await lab.until_marked(enrollment, 2)
     assert "next try" in await lab.details(process)
-    assert enrollment.calls == [READ, STUCK, READ, STUCK]
+    assert enrollment.calls == [READ, READ, STUCK, READ, STUCK]
 
 
 async def test_an_operator_may_ask_a_process_that_is_not_stuck_to_look_again(lab: Lab) -> None:
@@ -84,7 +93,7 @@ async def test_an_operator_may_ask_a_process_that_is_not_stuck_to_look_again(lab
 
 async def test_a_projection_that_fails_too_holds_nothing_up(lab: Lab) -> None:
     enrollment = lab.world.enrollment()
-    enrollment.fail(READ, "DatabaseDown")
+    enrollment.fail(READ, "DatabaseDown", times=2)
     enrollment.fail(STUCK, "DatabaseDown")
     enrollment.fail(RECOVERED, "DatabaseDown")
     await lab.gateway.ensure("enrollment", enrollment.id)
@@ -93,13 +102,13 @@ async def test_a_projection_that_fails_too_holds_nothing_up(lab: Lab) -> None:
     assert await lab.attribute(process, "LyceumStuckSince") is not None
     await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
     await lab.shows(process, "**active**")
-    assert enrollment.calls[:4] == [READ, STUCK, READ, RECOVERED]
+    assert enrollment.calls[:5] == [READ, READ, STUCK, READ, RECOVERED]
 
 
 async def test_a_step_is_stuck_when_its_patience_is_spent(lab: Lab) -> None:
     """What may pass is tried again with growing pauses; after the process's patience it counts as stuck."""
     enrollment = lab.world.enrollment()
-    enrollment.fail(READ, "StripeTransient", times=2, retryable=True)
+    enrollment.fail(READ, "StripeTransient", times=3, retryable=True)
     process = await lab.client.start_workflow(
         "Enrollment",
         ProcessInput(subject_id=enrollment.id, patience=2.5),
@@ -109,6 +118,6 @@ async def test_a_step_is_stuck_when_its_patience_is_spent(lab: Lab) -> None:
     )
     await lab.until_marked(enrollment)
     assert lab.world.stuck[enrollment.id][0].error == "StripeTransient"
-    assert enrollment.calls == [READ, READ, STUCK]
+    assert enrollment.calls == [READ, READ, READ, STUCK]
     await lab.gateway.retry("enrollment", enrollment.id, update_id="retry")
     await lab.shows(process, "**active**")

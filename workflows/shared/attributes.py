@@ -7,4 +7,7 @@ STATE = SearchAttributeKey.for_keyword("LyceumState")
 COURSE = SearchAttributeKey.for_keyword("LyceumCourse")
 STUCK_SINCE = SearchAttributeKey.for_datetime("LyceumStuckSince")
 
+FIRST_STATE = {"order": "pending", "enrollment": "active", "refund": "submitting"}
+"""What a process of the kind does when it is started."""
+
 ALL = (KIND, STATE, COURSE, STUCK_SINCE)

@@ -21,6 +21,12 @@ class ActivityOptions(TypedDict):
     retry_policy: RetryPolicy
 
 
+class LocalActivityOptions(TypedDict):
+    start_to_close_timeout: timedelta
+    schedule_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """`queue` is the resource the activity uses; times of one try, and between tries."""
@@ -38,6 +44,14 @@ class Policy:
             "retry_policy": RetryPolicy(
                 initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=self.max_interval
             ),
+        }
+
+    def local_options(self) -> LocalActivityOptions:
+        """Options for one try inside the workflow task."""
+        return {
+            "schedule_to_close_timeout": self.start_to_close,
+            "start_to_close_timeout": self.start_to_close,
+            "retry_policy": RetryPolicy(maximum_attempts=1),
         }
 
 
