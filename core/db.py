@@ -12,6 +12,9 @@ from sqlalchemy.util.concurrency import greenlet_spawn
 
 from core.settings import DatabaseSettings
 
+# The last is what the driver says when the server goes away between two messages of a statement.
+_DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 
 class Database:
     """One pool per process. `application_name` shows in `pg_stat_activity`."""
@@ -71,7 +74,7 @@ class Database:
             finally:
                 # Also when canceled: the driver cancels the statement and its next user waits for that.
                 await greenlet_spawn(connection.close)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, self.engine.dialect.loaded_dbapi.Error) as error:
+        except (*_DRIVER_ERRORS, self.engine.dialect.loaded_dbapi.Error) as error:
             lost = not isinstance(error, asyncpg.PostgresError)
             raise OperationalError(statement, None, error, connection_invalidated=lost) from error
         return row

@@ -15,6 +15,7 @@ _PASSING = (
     ServiceUnavailable,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server went away between two messages of a statement
     exc.TimeoutError,
     exc.InterfaceError,
     exc.OperationalError,

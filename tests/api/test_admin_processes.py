@@ -204,9 +204,16 @@ async def _unstuck(shop: Counter, admin: Account) -> bool:
 
 async def test_a_process_that_waits_may_be_asked_to_look_again(shop: Counter, admin: Account) -> None:
     order = await shop.order(await shop.account(), await shop.course())
+    [before] = (await shop.get("/admin/processes", admin))["items"]
     answer = await retry(shop, admin, f"order-{order['id']}")
     assert answer.status_code == 200
     assert answer.json()["doing"].startswith("waiting for payment until ")
+
+    async def looked() -> bool:
+        [now] = (await shop.get("/admin/processes", admin))["items"]
+        return bool(now["waiting_since"] > before["waiting_since"])
+
+    await until(looked)
 
 
 async def test_a_process_that_has_ended_is_not_retried_but_the_try_is_audited(shop: Counter, admin: Account) -> None:

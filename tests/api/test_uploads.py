@@ -10,9 +10,10 @@ from sqlalchemy import text
 from api.container import AppContainer
 from core import clock
 from core.db import Database
-from core.integrations.s3 import ObjectMissing
+from core.integrations.s3 import ObjectMissing, Part
 from core.settings import Settings
 from domain.uploads import MIB, MIN_PART, ORPHAN_AGE, VERDICT_AGE, object_key
+from models.upload import Upload
 from services import uploads
 from tests.api.authoring import PDF, Author, problem, store
 from tests.api.conftest import MakeUser, serving
@@ -267,8 +268,13 @@ async def test_a_check_that_outlasts_the_request_is_told_so(
 ) -> None:
     begun = await author.begin_upload(PDF)
     parts = await store(begun, PDF)
-    monkeypatch.setattr(uploads, "_PATIENCE", 0.0)
-    answer = await complete(author, begun["id"], parts)
+    async with db.read() as session:
+        upload = await session.get_one(Upload, UUID(begun["id"]))
+    await uploads._assemble(db, container.s3, upload, [Part(part["number"], part["etag"]) for part in parts])
+    monkeypatch.setattr(uploads, "_PATIENCE", 0.1)
+    async with db.transaction() as session:  # while the row is locked, no check can end
+        await session.get_one(Upload, upload.id, with_for_update=True)
+        answer = await complete(author, begun["id"], parts)
     assert (answer.status_code, answer.json()["status"]) == (202, "verifying")
     assert answer.headers["location"] == f"/v1/uploads/{begun['id']}"
     monkeypatch.undo()

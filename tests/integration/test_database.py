@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.db import Database
 from core.settings import Settings
+from tests.support.wait import until
 
 
 @pytest.fixture
@@ -25,6 +27,12 @@ async def backend(database: Database) -> int:
     row = await database.fetch_row("select pg_backend_pid()")
     assert row is not None
     return int(row[0])
+
+
+async def sleeps(db: Database, pid: int) -> bool:
+    """Whether that connection is in the middle of its statement."""
+    row = await db.fetch_row("select wait_event = 'PgSleep' from pg_stat_activity where pid = $1", pid)
+    return bool(row and row[0])
 
 
 async def end(db: Database, pid: int) -> None:
@@ -72,6 +80,7 @@ async def test_failures_surface_as_those_of_sessions(small: Database, db: Databa
     assert (missing.value.orig.sqlstate, missing.value.connection_invalidated) == ("42P01", False)  # type: ignore[union-attr]
     pid = await backend(small)
     waiting = asyncio.create_task(small.fetch_row("select pg_sleep(60)"))
+    await until(partial(sleeps, db, pid))
     await end(db, pid)
     with pytest.raises(OperationalError) as lost:
         await waiting
