@@ -13,6 +13,9 @@ COMPILE = $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-
 # Certificates the machine trusts, a company's proxy for one, count for downloads too.
 export UV_SYSTEM_CERTS := 1
 
+# The workflow sandbox imports a workflow's module anew for each run; where bytecode is not kept, it compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 DETACH ?=
 EXIT ?=
 ARGS ?=

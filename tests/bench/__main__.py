@@ -29,7 +29,7 @@ async def measure(
     *,
     pairs: int = 9,
     seconds: float = 2.0,
-    orders: int = 40,
+    orders: int = 120,
     order_pairs: int = 5,
     memory_orders: int = MEMORY_ORDERS,
     keep: Callable[[Report], None] = lambda _: None,
@@ -43,7 +43,7 @@ async def measure(
         async with world(processes=["api"], students=150, catalogue=500) as quiet:
             report.figures += await requests.reads(quiet, pairs=pairs, seconds=seconds)
             report.figures.append(await requests.enrollment(quiet, pairs=pairs, seconds=seconds))
-            report.figures.append(await requests.login(quiet, pairs=pairs, seconds=seconds))
+            report.figures.append(await requests.login(quiet, pairs=pairs, seconds=2 * seconds))
         keep(report)
     if "orders" in parts:
         async with world(students=orders * (order_pairs + 2)) as busy:

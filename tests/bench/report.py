@@ -113,8 +113,8 @@ def _cpu(costs: Costs) -> str:
     rows.append(["**all**", f"**{sum(costs.cpu_ms.values()):.1f}**", f"**{sum(costs.bare_cpu_ms.values()):.1f}**"])
     return (
         "\n## CPU of an order\n\nMilliseconds of an order from the click to settled money, by process; beside it the "
-        f"bare workflow. Most orders run {costs.activities} activities, some {costs.activities_least}: "
-        "Stripe's balance transaction, which settles a payment, may be there already when the payment is booked. "
+        f"bare workflow. Most orders run {costs.activities} activities, none less than {costs.activities_least}: what "
+        "a payment brings is read and booked, and once more when Stripe has its balance transaction. "
         "stripe is the sandbox.\n\n" + _table(["Process", "Order", "Bare workflow"], rows)
     )
 
