@@ -66,17 +66,23 @@ def activities_of(queue: str, db: Database, stripe: StripeGateway, settings: Set
     return [UploadActivities(db, S3Storage(settings.s3)).purge_abandoned]
 
 
+def activity_slots(queues: Sequence[str], settings: Settings) -> dict[str, int]:
+    """How many activities of each queue run at once: together no more than the database pool has connections."""
+    database = settings.database
+    slots = min(settings.temporal.max_concurrent_activities, database.pool_size + database.max_overflow)
+    weight = sum(WEIGHTS[queue] for queue in queues)
+    return {queue: max(1, slots * WEIGHTS[queue] // weight) for queue in queues}
+
+
 def build(
     client: Client, queues: Sequence[str], db: Database, stripe: StripeGateway, settings: Settings
 ) -> list[Worker]:
-    """One worker per queue; together their activity slots never exceed the database pool.
+    """One worker per queue.
 
     Half of a queue's slots poll. The others let Temporal hand a workflow's next activity to the worker that asked for
     it (eager start), which halves what the activity costs the server.
     """
-    database, temporal = settings.database, settings.temporal
-    slots = min(temporal.max_concurrent_activities, database.pool_size + database.max_overflow)
-    weight = sum(WEIGHTS[queue] for queue in queues)
+    temporal = settings.temporal
     return [
         Worker(
             client,
@@ -85,14 +91,14 @@ def build(
             activities=activities_of(queue, db, stripe, settings),
             interceptors=[ErrorInterceptor()],
             workflow_runner=sandbox.runner(),
-            max_concurrent_activities=max(1, slots * WEIGHTS[queue] // weight),
-            max_concurrent_activity_task_polls=max(1, slots * WEIGHTS[queue] // weight // 2),
+            max_concurrent_activities=slots,
+            max_concurrent_activity_task_polls=max(1, slots // 2),
             max_concurrent_workflow_task_polls=_WORKFLOW_POLLS,
             max_cached_workflows=temporal.max_cached_workflows if queue == "core" else 0,
             sticky_queue_schedule_to_start_timeout=STICKY,
             graceful_shutdown_timeout=timedelta(seconds=temporal.graceful_shutdown),
         )
-        for queue in queues
+        for queue, slots in activity_slots(queues, settings).items()
     ]
 
 
