@@ -32,7 +32,7 @@ from tests.support.wait import until
 
 SERVERS = ("temporal", "postgres", "rabbitmq", "valkey", "opensearch", "stripe")
 PROCESSES = ("api", "worker", "relay", "processes", "notifications", "search")
-PAIRS_PER_STUDENT = 80
+PAIRS_PER_STUDENT = 160
 """Free courses: each student enrolls in each once."""
 
 _WORDS = (
