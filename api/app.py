@@ -35,6 +35,7 @@ ROUTERS: list[APIRouter] = [
     # A request tries them in this order: first what is read most.
     courses.router,
     lessons.router,
+    enrollments.router,
     search.router,
     auth.router,
     me.router,
@@ -44,7 +45,6 @@ ROUTERS: list[APIRouter] = [
     modules.router,
     uploads.router,
     orders.router,
-    enrollments.router,
     admin_processes.router,
     admin_ledger.router,
 ]

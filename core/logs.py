@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -58,9 +59,13 @@ def mask(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1000)
+def _is_secret(key: str) -> bool:
+    return _SECRET_KEY.search(key) is not None and not key.endswith(("_id", "_type", "_ttl"))
+
+
 def _mask_field(key: str, value: Any) -> Any:
-    secret = _SECRET_KEY.search(key) and not key.endswith(("_id", "_type", "_ttl")) and value is not None
-    return MASK if secret else mask(value)
+    return MASK if value is not None and _is_secret(key) else mask(value)
 
 
 def _masking(_: Any, __: str, event: EventDict) -> EventDict:
@@ -128,6 +133,9 @@ def configure(settings: TelemetrySettings, service: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    # What no line shows is not collected: Python's "Optimization" section of the logging manual.
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
