@@ -44,8 +44,8 @@ class CourseHitRead(ResponseModel):
     slug: str
     title: str
     summary: str
-    category: Category
-    level: Level
+    category: Category | None
+    level: Level | None
     language: str
     tags: list[str]
     price: PriceRead | None = Field(description="Null is free.")

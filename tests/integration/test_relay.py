@@ -92,7 +92,10 @@ async def test_a_sleeping_relay_is_woken_by_the_event(queues: Settings, db: Data
         async with session(queues.database, "test") as connection:
 
             async def asleep() -> bool:
-                held = "select count(*) from pg_locks where classid = $1 and granted and mode = 'ExclusiveLock'"
+                held = (
+                    "select count(*) from pg_locks where classid = $1 and granted and mode = 'ExclusiveLock' "
+                    "and database = (select oid from pg_database where datname = current_database())"
+                )
                 return bool(await connection.fetchval(held, 0x4F5853) == 8)
 
             await until(asleep)
