@@ -1,7 +1,7 @@
 """What one API process holds: settings and clients, each connecting on first use so that none stops the start."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from redis.asyncio import Redis
 
@@ -46,10 +46,6 @@ class AppContainer:
         db = Database(settings.database, application_name="lyceum-api")
         redis = cache.connect(settings.redis)
         gateway = ProcessGateway(settings)
-
-        async def note_dispatched(event_ids: Sequence[str]) -> None:
-            await stripe_events.mark_dispatched(db, event_ids)
-
         return cls(
             settings=settings,
             db=db,
@@ -62,7 +58,7 @@ class AppContainer:
             searches=cache.Recent(size=_SEARCHES, ttl=_SEARCH_TTL),
             s3=S3Storage(settings.s3),
             gateway=gateway,
-            pokes=Pokes(gateway.poke, note_dispatched),
+            pokes=Pokes(gateway.poke, partial(stripe_events.mark_dispatched, db)),
         )
 
     def checks(self) -> dict[str, Check]:

@@ -45,7 +45,7 @@ class CourseHitRead(ResponseModel):
     title: str
     summary: str
     category: Category | None
-    level: Level | None
+    level: Level
     language: str
     tags: list[str]
     price: PriceRead | None = Field(description="Null is free.")

@@ -14,17 +14,14 @@ SLOW_CLOCK = timedelta(minutes=5)
 """Between two tries of a step that is stuck."""
 
 
-class ActivityOptions(TypedDict):
-    task_queue: str
-    start_to_close_timeout: timedelta
-    schedule_to_close_timeout: timedelta
-    retry_policy: RetryPolicy
-
-
 class LocalActivityOptions(TypedDict):
     start_to_close_timeout: timedelta
     schedule_to_close_timeout: timedelta
     retry_policy: RetryPolicy
+
+
+class ActivityOptions(LocalActivityOptions):
+    task_queue: str
 
 
 @dataclass(frozen=True, slots=True)
