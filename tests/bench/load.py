@@ -40,8 +40,8 @@ def request(method: str, path: str, headers: Mapping[str, str] | None = None, bo
 class _Connection(asyncio.Protocol):
     """Sends the next request when the answer before is complete, until the deadline or the end of the requests."""
 
-    def __init__(self, requests: Iterator[bytes], status: int, deadline: float) -> None:
-        self._requests, self._status, self._deadline = requests, status, deadline
+    def __init__(self, requests: Iterator[bytes], status: int) -> None:
+        self._requests, self._status = requests, status
         self._head = b""
         self._missing: int | None = None
         self.answers = 0
@@ -49,14 +49,17 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by descent
-        self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
             self.done.set_exception(exc or ConnectionError("the server closed the connection"))
 
-    def _send(self) -> None:
-        following = next(self._requests, None) if time.perf_counter() < self._deadline else None
+    def start(self, deadline: float) -> None:
+        """The first request goes out whatever the time: a round without an answer measures nothing."""
+        self._deadline = deadline
+        self._send(next(self._requests, None))
+
+    def _send(self, following: bytes | None) -> None:
         if following is not None:
             self._transport.write(following)
         else:
@@ -80,24 +83,28 @@ class _Connection(asyncio.Protocol):
         if self._missing <= 0:
             self._head, self._missing = b"", None
             self.answers += 1
-            self._send()
+            self._send(next(self._requests, None) if time.perf_counter() < self._deadline else None)
 
 
 async def drive(
     port: int, requests: Iterator[bytes], *, seconds: float, connections: int = 16, status: int = 200
 ) -> Load:
-    """Sends `requests` for `seconds` or until they are used up; any answer but `status` fails the round."""
+    """Sends `requests` for `seconds`, or until they are used up, once every connection is open.
+
+    Any answer but `status` fails the round, and so does having had nothing to send.
+    """
     loop = asyncio.get_running_loop()
-    started = time.perf_counter()
     opened = await asyncio.gather(
-        *(
-            loop.create_connection(lambda: _Connection(requests, status, started + seconds), "127.0.0.1", port)
-            for _ in range(connections)
-        )
+        *(loop.create_connection(lambda: _Connection(requests, status), "127.0.0.1", port) for _ in range(connections))
     )
+    started = time.perf_counter()
+    for _, connection in opened:
+        connection.start(started + seconds)
     async with asyncio.timeout(seconds + _PATIENCE):
         await asyncio.gather(*(connection.done for _, connection in opened))
-    return Load(sum(connection.answers for _, connection in opened), time.perf_counter() - started)
+    load = Load(sum(connection.answers for _, connection in opened), time.perf_counter() - started)
+    assert load.answers, "no requests were left to send"
+    return load
 
 
 async def fetch(port: int, request: bytes) -> bytes:

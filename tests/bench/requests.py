@@ -132,10 +132,10 @@ async def login(world: World, *, pairs: int, seconds: float) -> Figure:
 
 
 async def _verify(threads: ThreadPoolExecutor, concurrency: int, stored: str, seconds: float) -> Load:
-    hasher, deadline = Argon2Hasher(), time.perf_counter() + seconds
+    hasher = Argon2Hasher()
 
     def work() -> int:
-        done = 0
+        done, deadline = 0, time.perf_counter() + seconds
         while time.perf_counter() < deadline:
             assert hasher.verify(PASSWORD, stored)
             done += 1

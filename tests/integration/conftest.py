@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
+from sqlalchemy import func, update
 
+from core.db import Database
 from core.settings import Settings
+from models.messaging import OutboxEvent
 from tests.support.messaging import own_queues
 
 
@@ -18,7 +21,13 @@ def _plain_logs() -> None:
 
 
 @pytest.fixture
-async def queues(settings: Settings) -> AsyncIterator[Settings]:
-    """Settings whose RabbitMQ prefix belongs to this test; every queue is declared."""
+async def queues(settings: Settings, db: Database) -> AsyncIterator[Settings]:
+    """Settings whose RabbitMQ prefix belongs to this test; every queue is declared, and only this test's events come.
+
+    What earlier tests emitted and nobody relayed would else be the first thing a relay or consumer meets.
+    """
+    async with db.transaction() as session:
+        waiting = update(OutboxEvent).where(OutboxEvent.published_at.is_(None))
+        await session.execute(waiting.values(published_at=func.now()))
     async with own_queues(settings) as fresh:
         yield fresh
