@@ -123,25 +123,12 @@ class ProcessGateway:
         return state
 
     @_unavailable
-    async def start(self, kind: str, subject_id: UUID) -> None:
-        """Starts the process of a subject unless it runs or has run: `ensure` for one that should not exist yet."""
+    async def ensure(self, kind: str, subject_id: UUID) -> None:
+        """Starts the process of a subject unless it runs or has run."""
         client = await self._connected()
         options = self._start_options(kind, subject_id) | {"id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE}
         with suppress(WorkflowAlreadyStartedError):
             await client.start_workflow(kind.capitalize(), **options, rpc_timeout=self._timeout)
-
-    @_unavailable
-    async def ensure(self, kind: str, subject_id: UUID) -> None:
-        """Starts the process of a subject unless it runs or has run."""
-        client = await self._connected()
-        try:
-            await client.get_workflow_handle(ids.process_id(kind, subject_id)).describe(rpc_timeout=self._timeout)
-        except RPCError as error:
-            if error.status != RPCStatusCode.NOT_FOUND:
-                raise
-            await client.start_workflow(
-                kind.capitalize(), **self._start_options(kind, subject_id), rpc_timeout=self._timeout
-            )
 
     @_unavailable
     async def poke(self, kind: str, subject_id: UUID) -> None:

@@ -33,7 +33,7 @@ async def handle(gateway: ProcessGateway, envelope: Envelope) -> None:
         case PaymentUnapplied(refund_id=refund_id):
             await gateway.ensure("refund", refund_id)
         case EnrollmentGranted(enrollment_id=enrollment_id):
-            await gateway.start("enrollment", enrollment_id)
+            await gateway.ensure("enrollment", enrollment_id)
         case EnrollmentWithdrawn(enrollment_id=enrollment_id) | EnrollmentRevoked(enrollment_id=enrollment_id):
             with suppress(ProcessEnded):
                 await gateway.poke_running("enrollment", enrollment_id)

@@ -44,7 +44,7 @@ class CourseHitRead(ResponseModel):
     slug: str
     title: str
     summary: str
-    category: Category | None
+    category: Category
     level: Level
     language: str
     tags: list[str]

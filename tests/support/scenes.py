@@ -37,6 +37,7 @@ async def add_course(session: AsyncSession, owner_id: UUID, title: str, price: i
         owner_id=owner_id,
         title=title,
         slug=course_id.hex,
+        category="cooking",
         status="published",
         published_at=clock.now(),
         price_amount=price,

@@ -41,7 +41,7 @@ async def test_a_failing_step_is_shown_to_operators(lab: Lab) -> None:
 async def test_a_first_reading_that_fails_becomes_a_step(lab: Lab) -> None:
     enrollment = lab.world.enrollment()
     enrollment.fail(READ, "DatabaseDown")
-    await lab.gateway.start("enrollment", enrollment.id)
+    await lab.gateway.ensure("enrollment", enrollment.id)
     await lab.shows(lab.process("enrollment", enrollment.id), "**active**")
     assert enrollment.calls == [READ, READ]
 

@@ -11,6 +11,12 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _outbox()
+    _inbox()
+    _notifications()
+
+
+def _outbox() -> None:
     op.create_table(
         "outbox",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -37,6 +43,9 @@ def upgrade() -> None:
     )
     # Every row is written twice within milliseconds; the queue index stays short only when it is cleaned often.
     op.execute("alter table outbox set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000)")
+
+
+def _inbox() -> None:
     op.create_table(
         "inbox",
         sa.Column("consumer", sa.String(), nullable=False),
@@ -50,6 +59,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("consumer", "event_id", name="pk_inbox"),
     )
     op.create_index("ix_inbox_handled_at", "inbox", ["handled_at"])
+
+
+def _notifications() -> None:
     op.create_table(
         "notifications",
         sa.Column("id", sa.Uuid(), server_default=sa.func.uuidv7(), nullable=False),
