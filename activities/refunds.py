@@ -9,9 +9,9 @@ from core.db import Database
 from core.integrations.stripe import RefundState as StripeRefund
 from core.integrations.stripe import StripeGateway, StripeTransient
 from domain.contracts.processes import RefundState, Subject
+from domain.refunds import FINAL, RefundAttemptSpent
 from models.payment import Payment, Refund
 from services import processes, refunds
-from services.refunds import RefundAttemptSpent
 
 _KEY_LIFE = timedelta(hours=23)
 """Stripe may forget an idempotency key after 24 hours; an older attempt is looked up instead (money.md 3.11)."""
@@ -27,7 +27,7 @@ class RefundActivities:
         failpoints.hit("refunds.submit.before")
         async with self._db.transaction() as session:
             refund, payment = await refunds.begin_attempt(session, subject.id, subject.now)
-        if refund.status in refunds.FINAL:
+        if refund.status in FINAL:
             return RefundState(status=refund.status)
         if refund.stripe_refund is not None:
             seen = await self._stripe.retrieve_refund(refund.stripe_refund)

@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.db import Database
 from domain.courses import AccessRequired, CourseNotFound, CourseStatus, LessonNotFound
+from domain.enrollments import LIVE
 from domain.identity import Permission, Principal
 from models.course import Course
 from models.enrollment import Enrollment
 from models.identity import User
-from services.enrollments import LIVE
 
 OUTLINE: Final = """
 select json_build_object(

@@ -13,7 +13,7 @@ from core.ids import derived_id, new_id
 from core.telemetry import current_traceparent
 from domain.contracts.events import EnrollmentGranted, EnrollmentRevoked, EnrollmentWithdrawn
 from domain.contracts.processes import EnrollmentState
-from domain.errors import Conflict, NotFound
+from domain.enrollments import LIVE, EnrollmentNotFound
 from domain.orders import AlreadyEnrolled, CourseInOpenOrder, CourseNotForSale, CourseNotFree, SeatUnavailable
 from models.enrollment import Enrollment, EnrollmentGrant
 from models.order import CourseClaim
@@ -21,7 +21,6 @@ from services import outbox, seats, timeline
 from services.outbox import WAKE
 from services.seats import Offer
 
-LIVE = ("active", "completed")
 _LIVE_LIST = ", ".join(map(repr, LIVE))
 
 _CLAIM = text(
@@ -57,14 +56,6 @@ _GRANT = text(
     select id from enrollment
     """  # noqa: S608  (constants only)
 )
-
-
-class EnrollmentNotFound(NotFound):
-    title = "No such enrollment"
-
-
-class EnrollmentEnded(Conflict):
-    title = "The enrollment has ended"
 
 
 async def has_access(session: AsyncSession, user_id: UUID, course_id: UUID) -> bool:

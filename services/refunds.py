@@ -14,23 +14,10 @@ from core.integrations.stripe import RefundState as StripeRefund
 from domain import ledger as postings
 from domain.contracts.events import PaymentReturned
 from domain.contracts.processes import RefundState
-from domain.errors import Conflict, NotFound
+from domain.refunds import FINAL, RefundNotFound
 from models.order import Order
 from models.payment import Payment, Refund
 from services import ledger, outbox, timeline
-
-FINAL = ("succeeded", "needs_manual")
-"""Nothing more happens to it by itself; `needs_manual` waits for an operator's word."""
-
-
-class RefundNotFound(NotFound):
-    title = "No such refund"
-
-
-class RefundAttemptSpent(Conflict):
-    """The attempt's idempotency key can no longer be used, and no refund exists under it: the next needs another."""
-
-    title = "The attempt is spent"
 
 
 async def request_stray(session: AsyncSession, payment: Payment, now: datetime) -> Refund:

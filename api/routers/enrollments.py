@@ -12,6 +12,7 @@ from api.schemas.enrollments import EnrollmentRead
 from api.schemas.timeline import TimelineRead, timeline_read
 from core import clock
 from core.ids import new_id
+from domain.enrollments import LIVE, EnrollmentEnded
 from domain.identity import Permission, Principal
 from services import enrollments, timeline
 
@@ -53,8 +54,8 @@ async def withdraw(enrollment_id: UUID, container: Container, principal: Student
         enrollment = await enrollments.get_own(session, enrollment_id, principal.user_id)
     if enrollment.status == "withdrawn":
         return EnrollmentRead.model_validate(enrollment)
-    if enrollment.status not in enrollments.LIVE:
-        raise enrollments.EnrollmentEnded(f"The enrollment is {enrollment.status}.")
+    if enrollment.status not in LIVE:
+        raise EnrollmentEnded(f"The enrollment is {enrollment.status}.")
     await container.gateway.withdraw(enrollment_id, update_id=f"withdraw-{new_id()}")
     async with container.db.read() as session:
         return EnrollmentRead.model_validate(await enrollments.get_own(session, enrollment_id, principal.user_id))
