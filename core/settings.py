@@ -83,8 +83,12 @@ class StripeSettings(BaseModel):
     secret_key: SecretStr = SecretStr("")
     api_base: str = ""
     webhook_secrets: SecretStr = SecretStr("")
-    livemode: bool = False
     timeout: float = 20.0
+
+    @property
+    def livemode(self) -> bool:
+        """Whether the key, a restricted one too, moves real money: only such charges are this configuration's."""
+        return self.secret_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
 
 class SMTPSettings(BaseModel):
