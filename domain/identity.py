@@ -97,7 +97,7 @@ class Principal:
 
     def require(self, permission: Permission) -> None:
         """Raises `PermissionDenied` unless the principal has `permission`."""
-        if permission not in self.permissions:
+        if not self.can(permission):
             raise PermissionDenied(f"This needs the permission {permission}.")
 
 
@@ -109,7 +109,7 @@ class Unauthenticated(DomainError):
 
 
 class InvalidCredentials(DomainError):
-    """The address and the password do not belong together; which of them is wrong is not told."""
+    """The address and the password do not belong together, or the address is not confirmed; which is not told."""
 
     kind = Kind.UNAUTHENTICATED
     title = "Wrong e-mail address or password"
@@ -120,10 +120,6 @@ class InvalidRefreshToken(DomainError):
 
     kind = Kind.UNAUTHENTICATED
     title = "The session has ended"
-
-
-class EmailNotVerified(Forbidden):
-    title = "The e-mail address is not verified yet"
 
 
 class PermissionDenied(Forbidden):

@@ -28,12 +28,11 @@ from services.outbox import emit
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a sign-in is checked against."""
+    """What a sign-in is checked against. Who has not confirmed the address or is suspended may not sign in."""
 
     user_id: UUID
     password_hash: str
-    verified: bool
-    active: bool
+    may_sign_in: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +83,6 @@ async def register(
         if owner.email_verified_at is not None:
             await emit(session, UserRegistered(user_id=user_id, existing=True), key=f"{user_id}:{now:%Y-%m-%dT%H}")
             return
-        await session.execute(
-            update(User)
-            .where(User.id == user_id, User.email_verified_at.is_(None))
-            .values(name=name, password_hash=password_hash)
-        )
     else:
         await session.execute(insert(UserRole).values(user_id=user_id, role=Role.STUDENT))
         await emit(session, UserRegistered(user_id=user_id))
@@ -136,7 +130,8 @@ async def verify_email(session: AsyncSession, claims: EmailClaims, *, now: datet
 async def credentials(db: Database, email: str) -> Credentials | None:
     """What is known of the account of `email`; None when there is none."""
     row = await db.fetch_row(
-        "select id, password_hash, email_verified_at is not null, status = 'active' from users where email = $1", email
+        "select id, password_hash, email_verified_at is not null and status = 'active' from users where email = $1",
+        email,
     )
     return None if row is None else Credentials(*row)
 

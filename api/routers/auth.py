@@ -1,6 +1,7 @@
 """Accounts and sessions: register, verify the address, log in, refresh, log out."""
 
 from datetime import timedelta
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +16,6 @@ from core.security.passwords import common_passwords
 from core.security.throttle import Limit
 from core.security.tokens import VERIFY_EMAIL
 from domain.identity import (
-    EmailNotVerified,
     InvalidCredentials,
     InvalidRefreshToken,
     Permission,
@@ -35,12 +35,21 @@ _log = get_logger(__name__)
 _HOUR = 3600
 _MAILS = Limit("register-address", 5, _HOUR)
 _REGISTRATIONS = Limit("register-origin", 1000, _HOUR)
-_ORIGIN_FACTOR = 10
-"""An origin may fail this many times as often as one address from it: many people share one."""
+_MANY = 10
+"""An origin may fail this many times as often as one address from it, because many people share one. An address may,
+in an hour, from all the origins it is not used from; those it is used from cannot be locked out by others."""
 
 
 def _origin(request: Request) -> str:
-    return request.client.host if request.client else "unknown"
+    """Who attempts are counted for: the client's address, of IPv6 the network that one customer gets."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host)
+    except ValueError:  # whatever a proxy calls it
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
 @router.post("/register", status_code=201, dependencies=[public])
@@ -71,22 +80,29 @@ async def verify_email(body: VerifyEmail, container: Container, session: Tx) -> 
     return EmailVerification(email=await identity.verify_email(session, claims, now=clock.now()))
 
 
-@router.post("/login", dependencies=[public], responses=refusing(401, 403))
+@router.post("/login", dependencies=[public], responses=refusing(401))
 async def login(body: Login, request: Request, container: Container) -> TokenPair:
     """Starts a session."""
-    auth, email, origin = container.settings.auth, normalize_email(body.email), _origin(request)
-    by_address = Limit("login-address", auth.login_attempts, auth.login_window)
-    by_origin = Limit("login-origin", auth.login_attempts * _ORIGIN_FACTOR, auth.login_window)
-    throttle = container.throttle
-    if not (await throttle.allows(by_origin, origin) and await throttle.hit(by_address, email, origin)):
-        raise TooManyAttempts("Too many failed attempts. Try again later.", retry_after=auth.login_window)
+    auth, throttle = container.settings.auth, container.throttle
+    email, origin = normalize_email(body.email), _origin(request)
+    used_from = (Limit("login-used-from", 1, auth.refresh_ttl), email, origin)
+    counted: list[tuple[Limit, *tuple[str, ...]]] = [
+        (Limit("login-pair", auth.login_attempts, auth.login_window), email, origin),
+        (Limit("login-origin", auth.login_attempts * _MANY, auth.login_window), origin),
+    ]
+    if await throttle.allows(*used_from):
+        counted.append((Limit("login-address", auth.login_attempts * _MANY, _HOUR), email))
+    for limit, *key in counted:
+        if not await throttle.hit(limit, *key):
+            raise TooManyAttempts("Too many failed attempts. Try again later.", retry_after=limit.window)
     known = await _check_password(container, email, body.password)
     if known is None:
-        await throttle.hit(by_origin, origin)
-        raise InvalidCredentials("The e-mail address or the password is wrong.")
-    await throttle.clear(by_address, email, origin)
-    if not known.verified:
-        raise EmailNotVerified("Open the link in the mail we sent, or register again for a new one.")
+        raise InvalidCredentials(
+            "The address or the password is wrong, or the address is not confirmed yet: open the link in our mail."
+        )
+    for limit, *key in counted:
+        await throttle.forgive(limit, *key)
+    await throttle.hit(*used_from)
     opened = await identity.open_session(
         container.db, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
     )
@@ -95,10 +111,10 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
 
 
 async def _check_password(container: AppContainer, email: str, password: str) -> Credentials | None:
-    """The account, when it is active and the password is its own. Takes as long when it is not."""
+    """The account, when it may sign in and the password is its own. Takes as long when not."""
     known = await identity.credentials(container.db, email)
     matches, rehashed = await container.passwords.verify(password, known.password_hash if known else None)
-    if known is None or not matches or not known.active:
+    if known is None or not matches or not known.may_sign_in:
         return None
     if rehashed is not None:
         async with container.db.transaction() as session:

@@ -48,11 +48,12 @@ class Throttle:
         allowed = await self._breaker.run(lambda: self._shared.test(item, name), otherwise=None)
         return await self._local.test(item, name) if allowed is None else allowed
 
-    async def clear(self, limit: Limit, *key: str) -> None:
-        """Forgets the attempts of the key."""
+    async def forgive(self, limit: Limit, *key: str) -> None:
+        """Takes a counted attempt back."""
         item, name = limit.item(), _digest(key)
-        await self._breaker.run(lambda: self._shared.clear(item, name), otherwise=None)
-        await self._local.clear(item, name)
+        done = await self._breaker.run(lambda: self._shared.hit(item, name, cost=-1), otherwise=None)
+        if done is None:
+            await self._local.hit(item, name, cost=-1)
 
 
 def _digest(key: tuple[str, ...]) -> str:
