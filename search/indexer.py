@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-import structlog
-
+from core import logs, runtime
 from core.db import Database
 from core.messaging.consumer import External
 from core.messaging.envelope import Envelope
+from core.messaging.failures import log_failure
 from core.settings import Settings
 from domain.contracts.events import CoursePublished, CourseUnpublished, CourseUpdated
 from search import indices
@@ -20,7 +20,7 @@ from search.client import SearchClient, SearchUnavailable
 from search.documents import read_entry
 from search.setup import ensure
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 
 _WATCH_INTERVAL = 5.0
 
@@ -28,7 +28,11 @@ _WATCH_INTERVAL = 5.0
 @asynccontextmanager
 async def consumer(settings: Settings, db: Database) -> AsyncIterator[External]:
     client = SearchClient(settings.opensearch)
-    watch = asyncio.create_task(_watch(client, db))
+    not_checked = partial(log_failure, log, "course index not checked", retry_in=_WATCH_INTERVAL)
+    watch = asyncio.create_task(
+        # Nothing sets the event: a rebuild takes too long to wait for its end.
+        runtime.every(_WATCH_INTERVAL, asyncio.Event(), partial(_check, client, db), not_checked)
+    )
     try:
         yield External(partial(handle, client, db), transient=(SearchUnavailable,))
     finally:
@@ -38,15 +42,10 @@ async def consumer(settings: Settings, db: Database) -> AsyncIterator[External]:
         await client.close()
 
 
-async def _watch(client: SearchClient, db: Database) -> None:
+async def _check(client: SearchClient, db: Database) -> None:
     """Builds the index when OpenSearch comes back without it (the stand-in keeps everything in memory)."""
-    while True:
-        try:
-            if (await indices.layout(client)).current is None:
-                await ensure(client, db)
-        except Exception as error:  # whatever it is, it is tried again and stops no event
-            _log.warning("course_index_not_checked", error=type(error).__name__, retry_in=_WATCH_INTERVAL)
-        await asyncio.sleep(_WATCH_INTERVAL)
+    if (await indices.layout(client)).current is None:
+        await ensure(client, db)
 
 
 async def handle(client: SearchClient, db: Database, envelope: Envelope) -> None:

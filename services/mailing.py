@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import logs
+from core import logs, runtime
 from core.db import Database
 from core.integrations.mail import Mail, Mailer, MailRefused, MailUnavailable
 from core.messaging.failures import log_failure
@@ -108,14 +108,7 @@ class MailLoop:
                 log_failure(log, "mails not sent", error)
                 sent = 0
             if sent < _BATCH and not self._stopping:
-                await self._pause()
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(_POLL):
-                await self._woken.wait()
-        except TimeoutError:
-            return
+                await runtime.wait(self._woken, _POLL)
 
     async def send_due(self) -> int:
         """Sends one batch; returns how many were due."""

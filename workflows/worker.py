@@ -17,11 +17,10 @@ from activities.payments import PaymentActivities
 from activities.processes import ProcessActivities
 from activities.refunds import RefundActivities
 from activities.uploads import UploadActivities
-from core import health, telemetry
+from core import health, runtime, telemetry
 from core.db import Database
 from core.integrations.s3 import S3Storage
 from core.integrations.stripe import StripeGateway
-from core.messaging import runtime
 from core.settings import Settings, get_settings
 from core.temporal import connect, task_queue
 from workflows import sandbox

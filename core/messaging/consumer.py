@@ -33,9 +33,8 @@ from typing import Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import health, telemetry
+from core import health, runtime, telemetry
 from core.db import Database
-from core.messaging import runtime
 from core.messaging.envelope import Envelope
 from core.messaging.topology import SUBSCRIPTIONS
 from core.settings import Settings, get_settings

@@ -9,9 +9,9 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
-from core import failpoints, logs, telemetry
+from core import failpoints, logs, runtime, telemetry
 from core.db import Database
-from core.messaging import broker, inbox, runtime, topology
+from core.messaging import broker, inbox, topology
 from core.messaging.consumer import External, Handler, Poison, Transactional
 from core.messaging.envelope import Envelope, MalformedEvent, decode
 from core.messaging.failures import LOST_BROKER, is_transient, log_failure

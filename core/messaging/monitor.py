@@ -9,8 +9,8 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 from prometheus_client import Gauge
 
-from core import logs
-from core.messaging import broker, runtime, topology
+from core import logs, runtime
+from core.messaging import broker, topology
 from core.messaging.failures import log_failure
 from core.messaging.store import session
 from core.settings import RabbitMQSettings, Settings

@@ -17,8 +17,8 @@ from aio_pika.abc import AbstractExchange
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Gauge
 
-from core import failpoints, health, logs, telemetry
-from core.messaging import broker, monitor, runtime, topology
+from core import failpoints, health, logs, runtime, telemetry
+from core.messaging import broker, monitor, topology
 from core.messaging.envelope import CONTENT_TYPE, encode
 from core.messaging.failures import log_failure
 from core.messaging.store import OutboxStore, session

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 
+from core import runtime
 from core.messaging.partitions import ASLEEP, CHANNEL, MEMBER, OWNER, PARTITIONS
 from core.settings import DatabaseSettings
 
@@ -120,9 +121,7 @@ class OutboxStore:
 
     async def notified(self, timeout: float) -> None:
         """Waits for a notification, the end of the connection, or `timeout` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._woken.wait()
+        await runtime.wait(self._woken, timeout)
         self._woken.clear()
 
     async def prune(self, days: int, batch: int = 5000) -> int:

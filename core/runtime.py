@@ -1,4 +1,4 @@
-"""What the long-running messaging processes share: signals, waiting that can be interrupted, back-off."""
+"""What long-running processes share: signals, waiting that can be interrupted, doing it again, back-off."""
 
 import asyncio
 import signal
@@ -58,6 +58,21 @@ async def keep(
             delay = backoff.next()
             failed(error, delay)
             await wait(stop, delay)
+
+
+async def every(
+    seconds: float,
+    stop: asyncio.Event,
+    work: Callable[[], Awaitable[object]],
+    failed: Callable[[Exception], None],
+) -> None:
+    """Runs `work` until `stop`, each time `seconds` after it ended; `failed` hears of what it raises."""
+    while not stop.is_set():
+        try:
+            await work()
+        except Exception as error:
+            failed(error)
+        await wait(stop, seconds)
 
 
 async def when(event: asyncio.Event, then: Callable[[], None]) -> None:
