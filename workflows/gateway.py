@@ -27,7 +27,7 @@ from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from core.settings import Settings
-from core.temporal import connect, task_queue
+from core.temporal import connect, data_converter, task_queue
 from domain.contracts.processes import EnrollmentState, OrderState, ProcessInput
 from domain.errors import Conflict, ServiceUnavailable
 from workflows.shared import attributes, ids
@@ -66,9 +66,14 @@ def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R
 
 
 class ProcessGateway:
-    """Speaks to running processes. Connects on first use, so that its owner starts while Temporal is down."""
+    """Speaks to running processes. Connects on first use, so that its owner starts while Temporal is down.
+
+    Raises `ValueError` when the codec keys are wrong, or missing in production.
+    """
 
     def __init__(self, settings: Settings, client: Client | None = None) -> None:
+        if client is None:
+            data_converter(settings)
         self._settings = settings
         self._client = client
         self._timeout = timedelta(seconds=settings.temporal.rpc_timeout)

@@ -187,6 +187,16 @@ async def test_the_api_starts_without_a_service_and_says_so(settings: Settings, 
     assert ready.status_code == (503 if service == "database" else 200)
 
 
+@pytest.mark.parametrize(("environment", "keys"), [("production", ""), ("development", "k1:c2hvcnQ=")])
+async def test_the_api_does_not_start_with_codec_keys_that_cannot_work(
+    settings: Settings, environment: str, keys: str
+) -> None:
+    broken = changed(settings, "temporal", codec_keys=SecretStr(keys)).model_copy(update={"environment": environment})
+    with pytest.raises(ValueError, match=r"CODEC_KEYS is required|codec key is written"):
+        async with serving(broken):
+            pass
+
+
 @pytest.mark.parametrize("service", ["cache", "search", "object_storage", "temporal"])
 async def test_accounts_work_without_any_other_service_than_the_database(
     settings: Settings, make_account: MakeAccount, service: str
