@@ -28,6 +28,7 @@ EXAMPLE = (ROOT / ".env.example").read_text()
 
 OURS = {name for name, service in SERVICES.items() if service["image"].startswith("lyceum:")}
 JOBS = {"setup", "temporal-schema", "temporal-namespace"}
+WAYS_OUT = {name for name, options in COMPOSE["networks"].items() if not (options or {}).get("internal")}
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEYS?$|_PWD$|_PASS$")
 
 every_service = pytest.mark.parametrize("name", SERVICES)
@@ -163,7 +164,7 @@ def _settings(model: type[BaseModel], prefix: str) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_processes_are_configured_with_settings_that_exist(name: str) -> None:
-    known = _settings(Settings, "LYCEUM_") | {"LYCEUM_HEALTH_PORT"}
+    known = _settings(Settings, "LYCEUM_") | {"LYCEUM_HEALTH_PORT", "FORWARDED_ALLOW_IPS"}
 
     assert environment(name).keys() <= known
     assert environment(name)["LYCEUM_ENVIRONMENT"] == "production"
@@ -188,12 +189,28 @@ def test_servers_without_a_password_are_only_near_who_uses_them() -> None:
             members.setdefault(network, set()).add(name)
 
     assert members.keys() == COMPOSE["networks"].keys()
-    assert {name for name, options in COMPOSE["networks"].items() if not (options or {}).get("internal")} == {"edge"}
+    assert {"edge", "telemetry"} == WAYS_OUT
+    assert members["telemetry"] == {"relay", "consume-search", "consume-processes"}
     assert members["search"] == {"opensearch", "api", "setup", "consume-search"}
     workers = {f"worker-{queue}" for queue in QUEUES}
     temporal = {"temporal", "temporal-namespace", "temporal-ui"}
     assert members["temporal"] == temporal | workers | {"api", "setup", "consume-processes"}
     assert {name for name, service in SERVICES.items() if "ports" in service} <= members["edge"]
+
+
+def test_whoever_exports_traces_has_a_way_out() -> None:
+    for name in holders("LYCEUM_TELEMETRY__OTLP_ENDPOINT") - JOBS:
+        assert WAYS_OUT & {*SERVICES[name]["networks"]}, name
+
+
+def test_links_follow_a_port_that_is_moved() -> None:
+    links = {"LYCEUM_API__PUBLIC_URL": "API:-8000", "LYCEUM_S3__PUBLIC_ENDPOINT_URL": "S3:-58333"}
+    for name, port in links.items():
+        assert environment("api")[name] == "${" + name + ":-http://127.0.0.1:${LYCEUM_PORTS__" + port + "}}"
+
+
+def test_the_api_can_be_told_which_proxy_to_believe() -> None:
+    assert holders("FORWARDED_ALLOW_IPS") == {"api"}
 
 
 def test_health_pages_are_asked_where_they_are() -> None:
