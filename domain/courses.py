@@ -131,8 +131,12 @@ class ModuleSketch:
 
 @dataclass(frozen=True, slots=True)
 class CourseSketch:
-    """What the publishing rules look at in a course; both parts of the price None means free."""
+    """What the publishing rules look at in a course; both parts of the price None means free.
 
+    A `published` course grows: a module of it may wait for its first lesson while another one has some.
+    """
+
+    published: bool
     summary: str
     description: str
     category: str | None
@@ -142,7 +146,7 @@ class CourseSketch:
 
 
 def publish_problems(course: CourseSketch) -> list[FieldError]:
-    """Every reason why this course cannot be published; empty when it can."""
+    """Every reason why this course cannot be, or stay, published; empty when it can."""
     problems: list[FieldError] = []
     if not course.summary.strip():
         problems.append(FieldError("summary", "Say in a sentence or two what the course is about.", "missing"))
@@ -153,9 +157,10 @@ def publish_problems(course: CourseSketch) -> list[FieldError]:
     problems.extend(price_problems(course.price_amount, course.price_currency))
     if not course.modules:
         problems.append(FieldError("modules", "Add at least one module with a lesson.", "missing"))
+    may_wait = course.published and any(module.lessons for module in course.modules)
     for number, module in enumerate(course.modules):
         field = f"modules.{number}.lessons"
-        if not module.lessons:
+        if not module.lessons and not may_wait:
             problems.append(FieldError(field, f"The module “{module.title}” has no lesson.", "missing"))
         problems.extend(
             FieldError(f"{field}.{index}.body", f"The lesson “{lesson.title}” has neither text nor video.", "missing")
@@ -175,7 +180,7 @@ def price_problems(amount: int | None, currency: str | None) -> Sequence[FieldEr
 
 
 def require_publishable(course: CourseSketch) -> None:
-    """Raises `CourseIncomplete` with every reason unless the course may be published."""
+    """Raises `CourseIncomplete` with every reason unless the course may be, or stay, published."""
     problems = publish_problems(course)
     if problems:
         raise CourseIncomplete("The course cannot be published until it is complete.", errors=problems)

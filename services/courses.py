@@ -264,6 +264,7 @@ async def _sketch(session: AsyncSession, course: Course) -> CourseSketch:
         lessons = [LessonSketch(lesson, bool(content)) for _, _, lesson, content in group if lesson is not None]
         modules.append(ModuleSketch(title, lessons))
     return CourseSketch(
+        published=course.status == CourseStatus.PUBLISHED,
         summary=course.summary,
         description=course.description,
         category=course.category,

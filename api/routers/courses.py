@@ -74,7 +74,7 @@ async def delete_course(
 
 @router.post("/{course_id}/modules", status_code=201)
 async def create_module(course_id: UUID, body: ModuleWrite, session: Tx, author: Author) -> ModuleRead:
-    """Adds a module at the end."""
+    """Adds a module at the end. It shows in the outline of a published course before it has a lesson."""
     return ModuleRead.model_validate(await courses.add_module(session, author, course_id, body.title))
 
 

@@ -24,6 +24,7 @@ from domain.courses import (
 from domain.texts import is_one_line
 
 COMPLETE = CourseSketch(
+    published=False,
     summary="Bake.",
     description="Bread.",
     category="cooking",
@@ -63,6 +64,17 @@ def test_each_gap_is_one_problem(change: dict[str, Any], field: str, code: str) 
     with pytest.raises(CourseIncomplete) as refusal:
         require_publishable(course)
     assert [error.field for error in refusal.value.errors] == [field]
+
+
+def test_a_module_of_a_published_course_may_wait_for_lessons_while_another_has_some() -> None:
+    waiting, alone = [*COMPLETE.modules, ModuleSketch("Water", [])], [ModuleSketch("Water", [])]
+    assert publish_problems(replace(COMPLETE, published=True, modules=waiting)) == []
+    for course in (
+        replace(COMPLETE, published=False, modules=waiting),
+        replace(COMPLETE, published=True, modules=alone),
+    ):
+        number = len(course.modules) - 1
+        assert [problem.field for problem in publish_problems(course)] == [f"modules.{number}.lessons"]
 
 
 ids = st.uuids()
