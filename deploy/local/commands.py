@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import json as json_module
 import os
 import shutil
@@ -9,72 +10,91 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from deploy.local import leftovers, requests
-from deploy.local.ports import PortTaken
+from deploy.local.errors import StackError
 from deploy.local.services import table
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import StackState, creation_time, is_alive
-from deploy.local.status import Board, as_json, console, observed, render
-from deploy.local.supervisor import ServiceFailed, Supervisor, last_lines
-from deploy.local.tools import ToolFailed
+from deploy.local.status import Board, Deaths, as_json, console, observed, render
+from deploy.local.supervisor import Supervisor, keep_one_old, last_lines
 
 
-class UpFailed(Exception):
+class UpFailed(StackError):
     """The stack did not come up."""
 
 
-EXPECTED = (PortTaken, ServiceFailed, ToolFailed, UpFailed)
-"""What stops a stack and needs no stack trace to be understood."""
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Ends a command with exit status 1 and the reason, where a stack trace would say no more."""
+    try:
+        yield
+    except StackError as error:
+        reason, *details = str(error).splitlines()
+        console.print(f"\n{reason}", style="bold red", highlight=False, markup=False)
+        console.print("\n".join(details), highlight=False, markup=False)
+        sys.exit(1)
 
 
+@_explained()
 def up(*, detach: bool = False, infra: bool = False) -> None:
     """Starts the stack. In the foreground until Ctrl-C, or in the background once everything is ready."""
     stack = Stack.open()
-    running = StackState.read(stack.state_file)
-    if running and running.is_running():
+    running = _running(stack)
+    if running and (running.ready or not detach):
         console.print(f"Already running (pid {running.pid}).")
         console.print(render(running))
-        return
-    try:
-        if detach:
-            start_detached(stack, infra=infra, show=True)
-        else:
-            serve(stack, infra=infra, show=True)
-    except EXPECTED as error:
-        _give_up(str(error))
+    elif detach:
+        start_detached(stack, infra=infra, show=True)
+    else:
+        serve(stack, infra=infra, hint="Ctrl-C stops everything.")
 
 
-def _give_up(reason: str) -> None:
-    console.print("\nThe stack stopped.", style="bold red")
-    console.print(reason, highlight=False, markup=False)
-    sys.exit(1)
+def _running(stack: Stack) -> StackState | None:
+    """The state of the stack while a launcher runs it."""
+    state = StackState.read(stack.state_file)
+    return state if state and state.is_running() else None
 
 
-def serve(stack: Stack, *, infra: bool, show: bool) -> None:
+def serve(stack: Stack, *, infra: bool, hint: str) -> None:
     """Runs the stack in this process until SIGINT or SIGTERM. Raises what made it give up."""
-    stack.create()
-    ended = leftovers.end(stack.home, StackState.read(stack.state_file))
-    if ended:
-        console.print(f"Ended {ended} processes that an earlier launcher left behind.")
-    asyncio.run(_serve(Supervisor(stack, table(infra=infra)), show=show))
+    with _sole_launcher(stack):
+        stack.create()
+        asyncio.run(_serve(stack, Supervisor(stack, table(infra=infra)), hint))
 
 
-async def _serve(supervisor: Supervisor, *, show: bool) -> None:
+@contextlib.contextmanager
+def _sole_launcher(stack: Stack) -> Iterator[None]:
+    """Locks the stack while the block runs and this process lives. Raises UpFailed when it is locked already."""
+    path = stack.home / "run" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpFailed(f"another launcher runs the stack in {stack.home}") from None
+        yield
+
+
+async def _serve(stack: Stack, supervisor: Supervisor, hint: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, supervisor.stop)
     loop.add_signal_handler(requests.SIGNAL, supervisor.obey)
-    with Board(hint="Ctrl-C stops everything.") if show else contextlib.nullcontext() as board:
-        refresher = asyncio.create_task(_refresh(board, supervisor)) if board else None
+    earlier = StackState.read(stack.state_file)
+    supervisor.publish()
+    if ended := await asyncio.to_thread(leftovers.end, stack.home, earlier):
+        console.print(f"Ended {ended} processes that an earlier launcher left behind.")
+    with Board(hint=hint) as board:
+        refresher = asyncio.create_task(_refresh(board, supervisor))
         try:
             await supervisor.run()
         finally:
-            if refresher:
-                refresher.cancel()
+            refresher.cancel()
 
 
 async def _refresh(board: Board, supervisor: Supervisor) -> None:
@@ -84,10 +104,26 @@ async def _refresh(board: Board, supervisor: Supervisor) -> None:
 
 
 def start_detached(stack: Stack, *, infra: bool, show: bool, timeout: float = 600.0) -> StackState:
-    """Starts a launcher in a session of its own and waits until all is ready. Raises UpFailed with its reason."""
-    stack.create()
+    """Waits until all is ready, after starting a launcher in a session of its own unless one is at work already.
+
+    Raises UpFailed with the launcher's reason. The secrets are made by the launcher: attach to its stack afterwards.
+    """
+    running = _running(stack)
+    pid = running.pid if running else _launch(stack, infra=infra)
+    try:
+        with Board(hint="`make status` shows it, `make down` stops it.") if show else contextlib.nullcontext() as board:
+            return _until_ready(stack, pid, board, timeout)
+    except BaseException:
+        if not running:
+            _end_launcher(pid)
+        raise
+
+
+def _launch(stack: Stack, *, infra: bool) -> int:
+    """Starts a launcher that outlives this process; its pid."""
     log = stack.log("launcher")
-    stack.state_file.unlink(missing_ok=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    keep_one_old(log)
     with log.open("wb") as output:
         launched = subprocess.run(
             [sys.executable, "-m", "deploy.local.launcher", *(["--infra"] if infra else [])],
@@ -98,28 +134,24 @@ def start_detached(stack: Stack, *, infra: bool, show: bool, timeout: float = 60
             stderr=output,
             check=True,
         )
-    pid = int(launched.stdout)
-    try:
-        with Board(hint="`make status` shows it, `make down` stops it.") if show else contextlib.nullcontext() as board:
-            return _until_ready(stack, pid, board, timeout)
-    except BaseException:
-        _end_launcher(pid)
-        raise
+    return int(launched.stdout)
 
 
 def _until_ready(stack: Stack, pid: int, board: Board | None, timeout: float) -> StackState:
-    born, deadline = creation_time(pid), time.monotonic() + timeout
+    """Waits for launcher `pid`, or for the one it gave way to."""
+    launcher, deadline = (pid, creation_time(pid)), time.monotonic() + timeout
     while time.monotonic() < deadline:
-        alive = is_alive(pid, born)
-        state = StackState.read(stack.state_file)
-        if state and board:
-            board.show(state)
-        if state and state.ready:
-            return state
-        if not alive:
-            raise UpFailed(
-                state.failure if state and state.failure else "\n".join(last_lines(stack.log("launcher"), 40))
-            )
+        alive = is_alive(*launcher)
+        if state := _running(stack):
+            launcher = state.pid, state.started
+            if board:
+                board.show(state)
+            if state.ready:
+                return state
+        elif not alive:
+            last = StackState.read(stack.state_file)
+            failure = last.failure if last and last.pid == launcher[0] else ""
+            raise UpFailed(failure or "\n".join(last_lines(stack.log("launcher"), 40)) or "the launcher stopped")
         time.sleep(0.2)
     raise UpFailed(f"not ready after {timeout:g} s; see {stack.home / 'logs'}")
 
@@ -137,18 +169,19 @@ def _end_launcher(pid: int, patience: float = 60.0) -> None:
 
 def stop(stack: Stack) -> bool:
     """Ends the launcher and whatever carries this stack's mark. False when nothing ran."""
-    state = StackState.read(stack.state_file)
-    running = state is not None and state.is_running()
-    if state and running:
-        _end_launcher(state.pid)
-    return bool(leftovers.end(stack.home, state)) or running
+    running = _running(stack)
+    if running:
+        _end_launcher(running.pid)
+    return bool(leftovers.end(stack.home, StackState.read(stack.state_file)) or running)
 
 
+@_explained()
 def down() -> None:
     """Stops the stack and keeps its data."""
     console.print("Stopped." if stop(Stack.open()) else "Nothing was running.")
 
 
+@_explained()
 def reset() -> None:
     """Stops the stack and deletes its data, logs and secrets. Downloads stay in the cache."""
     stack = Stack.open()
@@ -165,6 +198,7 @@ def _shown(path: Path) -> str:
     return str(path)
 
 
+@_explained()
 def status(*, json: bool = False) -> None:
     """Prints every service; exit status 1 unless all is ready."""
     state = StackState.read(Stack.open().state_file)
@@ -175,19 +209,21 @@ def status(*, json: bool = False) -> None:
         console.print("Nothing is running. `make up` starts the stack.")
     else:
         console.print(render(state))
+        Deaths().tell(state)
         if state.failure and not state.ready:
             console.print(f"\nIt stopped: {state.failure}", highlight=False, markup=False)
     sys.exit(0 if state and state.ready else 1)
 
 
+@_explained()
 def demo(*, exit: bool = False) -> None:
-    """Starts the stack when it is down and tells the story. What was started here stays up until Ctrl-C, or `exit`."""
+    """Tells the story once the stack is ready. One that was started here stays up until Ctrl-C, or `exit`."""
     from deploy.demo import story
 
     stack = Stack.attach()
-    state = StackState.read(stack.state_file)
-    started = not (state and state.is_running())
-    if started:
+    running = _running(stack)
+    started = running is None
+    if not (running and running.ready):
         up(detach=True)
         stack = Stack.attach()
     try:
@@ -206,8 +242,10 @@ def demo(*, exit: bool = False) -> None:
 def _stay(stack: Stack) -> None:
     """Until Ctrl-C, `make down` elsewhere, or the stack's own end."""
     console.print("\nEverything stays up. Ctrl-C stops it.", style="bold")
+    deaths = Deaths(_running(stack))
     with contextlib.suppress(KeyboardInterrupt):
-        while (state := StackState.read(stack.state_file)) and state.is_running():
+        while state := _running(stack):
+            deaths.tell(state)
             time.sleep(0.5)
-        if state and state.failure:
-            _give_up(state.failure)
+        if (last := StackState.read(stack.state_file)) and last.failure:
+            raise UpFailed(last.failure)

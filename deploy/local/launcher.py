@@ -3,7 +3,8 @@
 import os
 import sys
 
-from deploy.local.commands import EXPECTED, serve
+from deploy.local.commands import serve
+from deploy.local.errors import StackError
 from deploy.local.stack import Stack
 
 
@@ -11,8 +12,8 @@ def main(arguments: list[str]) -> int:
     """Exit status 0 when told to stop, 1 when the stack gave up (the reason goes to standard error)."""
     _leave_the_parent()
     try:
-        serve(Stack.open(), infra="--infra" in arguments, show=False)
-    except EXPECTED as error:
+        serve(Stack.open(), infra="--infra" in arguments, hint="`make down` stops it.")
+    except StackError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from deploy.local.errors import StackError
+
 DEFAULTS: Mapping[str, int] = {
     "api": 8000,
     "temporal": 7233,
@@ -35,14 +37,17 @@ DEFAULTS: Mapping[str, int] = {
     "metrics_consume_search": 9103,
     "metrics_consume_notifications": 9104,
     "metrics_consume_processes": 9105,
-    "metrics_codec_server": 9106,
 }
 
 # Below the range the kernel takes outgoing connections' ports from, so that nothing else wanders in.
 _FREE_FROM, _FREE_TO = 20_000, 32_000
 
 
-class PortTaken(Exception):
+class BadPort(StackError):
+    """A setting of a port holds no port number."""
+
+
+class PortTaken(StackError):
     """A port the stack needs is in use; the message names the port, its owner where known, and the setting."""
 
 
@@ -52,12 +57,12 @@ def setting(name: str) -> str:
 
 
 def configured(environ: Mapping[str, str]) -> dict[str, int]:
-    """Every port by name. Raises ValueError on a value that is no port."""
+    """Every port by name. Raises BadPort on a value that is no port."""
     ports = {}
     for name, default in DEFAULTS.items():
         value = environ.get(setting(name), "")
         if value and not (value.isdigit() and 0 < int(value) < 65_536):
-            raise ValueError(f"{setting(name)}={value!r} is not a port number")
+            raise BadPort(f"{setting(name)}={value!r} is not a port number")
         ports[name] = int(value or default)
     return ports
 

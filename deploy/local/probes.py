@@ -1,9 +1,7 @@
 """Is a server up? Each probe returns when it answers properly and raises otherwise."""
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from deploy.local.stack import Stack
 
@@ -55,8 +53,3 @@ def tcp(port: str, say: bytes = b"", expect: bytes = b"") -> Probe:
                 writer.close()
 
     return probe
-
-
-async def json_body(port: int, path: str) -> Any:
-    """The JSON answer of `path`, whatever its status."""
-    return json.loads((await request(port, path))[1])

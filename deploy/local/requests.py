@@ -5,6 +5,7 @@ import signal
 import time
 from typing import Literal
 
+from deploy.local.errors import StackError
 from deploy.local.stack import Stack
 from deploy.local.state import StackState
 
@@ -12,7 +13,7 @@ SIGNAL = signal.SIGUSR1
 Action = Literal["stop", "start"]
 
 
-class RequestFailed(Exception):
+class RequestFailed(StackError):
     """The stack is not running, has no such service, or did not do it in time."""
 
 

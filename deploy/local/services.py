@@ -12,12 +12,6 @@ from deploy.local.stack import Stack, script
 from deploy.local.tools import Note
 
 STRIPE_WEBHOOK_PATH = "/webhooks/stripe"
-SEARCH_ATTRIBUTES = {
-    "LyceumState": "Keyword",
-    "LyceumCourse": "Keyword",
-    "LyceumStuckSince": "Datetime",
-    "LyceumKind": "Keyword",
-}
 
 
 async def nothing(stack: Stack, note: Note) -> None:
@@ -79,7 +73,8 @@ def _folder(name: str) -> Callable[[Stack, Note], Awaitable[None]]:
 
 
 def _temporal(stack: Stack) -> list[str]:
-    attributes = [part for item in SEARCH_ATTRIBUTES.items() for part in ("--search-attribute", "=".join(item))]
+    from workflows.shared import attributes
+
     return [
         *(script("temporal"), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(stack.ports["temporal"])),
         *("--ui-port", str(stack.ports["temporal_ui"]), "--ui-disable-news-fetch", "--log-level", "warn"),
@@ -88,7 +83,7 @@ def _temporal(stack: Stack) -> list[str]:
         # Without these two the file database commits a tenth of the workflows a second.
         *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=off"),
         *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
-        *attributes,
+        *(f"--search-attribute={key.name}={key.indexed_value_type.name.title()}" for key in attributes.ALL),
     ]
 
 
@@ -267,10 +262,9 @@ PRODUCT: Sequence[Service] = (
         name="codec-server",
         kind="process",
         command=_lyceum("codec-server"),
-        ports=("codec_server", "metrics_codec_server"),
+        ports=("codec_server",),
         ready=tcp("codec_server"),
         url="http://127.0.0.1:{port}",
-        environment=lambda stack: {"LYCEUM_TELEMETRY__METRICS_PORT": str(stack.ports["metrics_codec_server"])},
     ),
 )
 

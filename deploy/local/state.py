@@ -39,6 +39,8 @@ class ServiceState:
     pid: int | None = None
     started: float | None = None
     restarts: int = 0
+    last_death: str = ""
+    """How it last ended by itself, with the last lines of its log then."""
     seconds: float | None = None
     """How long the last start took."""
 

@@ -57,19 +57,34 @@ def _service_json(service: ServiceState) -> dict[str, Any]:
         "health": service.status,
         "healthy": service.status in GOOD,
         "restarts": service.restarts,
+        "last_death": service.last_death,
         "seconds": service.seconds,
         "detail": service.detail,
         "notice": service.notice,
     }
 
 
+class Deaths:
+    """Prints how a service ended, once for each time; the deaths in `known` were told before."""
+
+    def __init__(self, known: StackState | None = None) -> None:
+        self._told = {service.name: service.restarts for service in known.services} if known else {}
+
+    def tell(self, state: StackState) -> None:
+        for service in state.services:
+            if service.restarts > self._told.get(service.name, 0):
+                console.print(service.last_death, highlight=False, markup=False, soft_wrap=True)
+            self._told[service.name] = service.restarts
+
+
 class Board:
-    """Shows a starting stack: a live table on a terminal, elsewhere a line for each change."""
+    """Shows a starting stack: a live table on a terminal, elsewhere a line for each change; deaths above either."""
 
     def __init__(self, *, hint: str) -> None:
         self._hint = hint
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._said: dict[str, tuple[Status, str]] = {}
+        self._deaths = Deaths()
 
     def __enter__(self) -> "Board":
         if self._live:
@@ -81,6 +96,7 @@ class Board:
             self._live.stop()
 
     def show(self, state: StackState) -> None:
+        self._deaths.tell(state)
         footer = f"\nReady in {state.seconds} s. {self._hint}" if state.ready else ""
         if self._live:
             self._live.update(render(state, footer=footer), refresh=True)

@@ -6,10 +6,11 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deploy.local import ports, requests
+from deploy.local.errors import StackError
 from deploy.local.privileges import launch_line
 from deploy.local.probes import Probe
 from deploy.local.services import Service
@@ -24,7 +25,7 @@ HEALTH_INTERVAL = 5.0
 _LAST_LINES = 12
 
 
-class ServiceFailed(Exception):
+class ServiceFailed(StackError):
     """A service could not be started or kept alive; the message carries its last log lines."""
 
 
@@ -34,7 +35,7 @@ class Runner:
     def __init__(self, service: Service, stack: Stack, changed: Callable[[], None]) -> None:
         self.service, self._stack, self._changed = service, stack, changed
         external = stack.external(*service.settings)
-        port = stack.ports[service.ports[0]] if service.ports else None
+        port = stack.ports[service.ports[0]] if service.ports and not external else None
         self.state = ServiceState(service.name, service.kind, service.address(stack), port)
         self.ready = asyncio.Event()
         self.wanted = asyncio.Event()
@@ -149,7 +150,8 @@ class Runner:
             raise ServiceFailed(self._died(_meaning(code)))
         delay = 0.25 * 2 ** (len(recent) - 1)
         self.state.restarts += 1
-        self._set("restarting", self._died(f"{_meaning(code)}, again in {delay:g} s"))
+        self.state.last_death = self._died(_meaning(code))
+        self._set("restarting", f"{_meaning(code)}, again in {delay:g} s")
         await asyncio.sleep(delay)
 
     def _died(self, what: str) -> str:
@@ -194,12 +196,13 @@ class Supervisor:
 
     def __init__(self, stack: Stack, services: Sequence[Service]) -> None:
         self._stack = stack
-        self.runners = {service.name: Runner(service, stack, self._publish) for service in services}
+        self.runners = {service.name: Runner(service, stack, self.publish) for service in services}
         self.state = own_state([runner.state for runner in self.runners.values()], stack.ports)
         self._stopping = asyncio.Event()
         self._began = time.monotonic()
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
+        """Writes the state for other commands; from then on they know who runs the stack."""
         self.state.ready = all(service.status in GOOD for service in self.state.services)
         if self.state.ready and self.state.seconds is None:
             self.state.seconds = round(time.monotonic() - self._began, 1)
@@ -217,15 +220,15 @@ class Supervisor:
 
     async def run(self) -> None:
         """Everything from the port check to the last child's end."""
-        runners = [runner for runner in self.runners.values() if not runner.external]
-        ports.check(self._stack.ports, [port for runner in runners for port in runner.service.ports])
-        for runner in runners:
-            _keep_one_old(self._stack.log(runner.service.name))
-        self._publish()
-        tasks = [asyncio.create_task(self._supervise(runner)) for runner in runners]
+        tasks: dict[Runner, asyncio.Task[None]] = {}
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await self._until_stopped_or_failed(tasks, stopping)
+            ports.check(self._stack.ports, [port for runner in self._own() for port in runner.service.ports])
+            for runner in self._own():
+                keep_one_old(self._stack.log(runner.service.name))
+            self.publish()
+            tasks = {runner: asyncio.create_task(self._supervise(runner)) for runner in self._own()}
+            await self._until_stopped_or_failed(tasks.values(), stopping)
         except Exception as error:
             self.state.failure = str(error)
             raise
@@ -241,7 +244,7 @@ class Supervisor:
             raise
 
     async def _until_stopped_or_failed(
-        self, tasks: Sequence["asyncio.Task[None]"], stopping: "asyncio.Task[bool]"
+        self, tasks: Iterable["asyncio.Task[None]"], stopping: "asyncio.Task[bool]"
     ) -> None:
         pending: set[asyncio.Task[None] | asyncio.Task[bool]] = {*tasks, stopping}
         while not stopping.done():
@@ -249,24 +252,22 @@ class Supervisor:
             for task in done - {stopping}:
                 task.result()
 
-    async def _end(self, tasks: Sequence["asyncio.Task[None]"]) -> None:
+    async def _end(self, tasks: Mapping[Runner, "asyncio.Task[None]"]) -> None:
         """Our processes first, then the servers they talk to."""
         order = {"process": 0, "job": 0, "server": 1}
         for group in sorted(set(order.values())):
-            ending = [
-                task for task, runner in zip(tasks, self._running(), strict=True) if order[runner.service.kind] == group
-            ]
+            ending = [task for runner, task in tasks.items() if order[runner.service.kind] == group]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
-        for runner in self._running():
+        for runner in self._own():
             if runner.state.status != "failed":
                 runner.state.status = "stopped"
             runner.state.pid = runner.state.started = None
         self.state.ready = False
         self.state.write(self._stack.state_file)
 
-    def _running(self) -> list[Runner]:
+    def _own(self) -> list[Runner]:
         return [runner for runner in self.runners.values() if not runner.external]
 
 
@@ -286,7 +287,8 @@ def last_lines(path: Path, count: int = _LAST_LINES) -> list[str]:
         return []
 
 
-def _keep_one_old(path: Path) -> None:
+def keep_one_old(path: Path) -> None:
+    """Moves a log of an earlier start out of the way."""
     if path.exists():
         path.replace(path.with_suffix(".log.1"))
 

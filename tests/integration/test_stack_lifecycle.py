@@ -45,6 +45,11 @@ class Command:
             [script("lyceum"), *arguments], env=self.environ, cwd=PROJECT, capture_output=True, text=True, timeout=240
         )
 
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [script("lyceum"), *arguments], env=self.environ, cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        )
+
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self("status", "--json").stdout)
         return status
@@ -118,19 +123,39 @@ def _until_gone(command: Command) -> None:
     assert [process.name() for process in command.living()] == []
 
 
+def _died(command: Command, name: str) -> str:
+    """What is said of a service's death, once it was started again."""
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        service = next(service for service in command.status()["services"] if service["name"] == name)
+        if service["restarts"] and service["healthy"]:
+            return str(service["last_death"])
+        time.sleep(0.1)
+    raise AssertionError(f"{name} did not come back")
+
+
 async def test_data_survives_a_killed_launcher_and_nothing_else_does(lyceum: Command) -> None:
-    first = lyceum("up", "--detach", "--infra")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "in-memory stand-in" in first.stdout
+    together = [lyceum.start("up", "--detach", "--infra") for _ in range(2)]
+    for starting in together:
+        said, _ = starting.communicate(timeout=240)
+        assert starting.returncode == 0, said
+        assert "in-memory stand-in" in said
     status = lyceum.status()
     assert (status["running"], status["ready"]) == (True, True)
     assert {service["health"] for service in status["services"]} == {"ready"}
     assert all(service["pid"] and service["port"] and service["restarts"] == 0 for service in status["services"])
+    again = lyceum("up", "--detach", "--infra")
+    assert (again.returncode, again.stdout.splitlines()[0][:15]) == (0, "Already running")
     things = Things(Settings(_env_file=lyceum.home / "env"))
     await things.leave()
 
     state = StackState.read(lyceum.home / "run" / "state.json")
     assert state is not None
+    os.kill(state.service("mail").pid or 0, signal.SIGKILL)
+    death = _died(lyceum, "mail")
+    assert death.startswith(f"mail was ended by SIGKILL; last lines of {lyceum.home}/logs/mail.log:")
+    assert death in (lyceum.home / "logs" / "launcher.log").read_text()
+    assert "mail was ended by SIGKILL" in lyceum("status").stdout
     os.kill(state.pid, signal.SIGKILL)
     _until_gone(lyceum)
     assert lyceum.status()["running"] is False
@@ -150,3 +175,13 @@ def test_a_collision_is_named_on_the_terminal(lyceum: Command) -> None:
     port = lyceum.environ["LYCEUM_PORTS__SMTP"]
     assert f"port {port} is given to both mail and smtp; change LYCEUM_PORTS__SMTP" in " ".join(failed.stdout.split())
     assert lyceum.living() == []
+    assert f"port {port} is given to both" in lyceum.status()["failure"]
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "reset", "demo"])
+def test_a_port_that_is_no_number_is_named_on_the_terminal(lyceum: Command, command: str) -> None:
+    lyceum.environ["LYCEUM_PORTS__API"] = "abc"
+    failed = lyceum(command)
+    assert (failed.returncode, failed.stderr) == (1, "")
+    assert failed.stdout.strip() == "LYCEUM_PORTS__API='abc' is not a port number"
+    del lyceum.environ["LYCEUM_PORTS__API"]

@@ -1,6 +1,8 @@
 """The supervisor with small stand-in services: restarts, giving up, requests, ports, and nothing left behind."""
 
 import asyncio
+import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -11,8 +13,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from rich.console import Console
 
-from deploy.local import leftovers, ports, requests
+from deploy.local import commands, leftovers, ports, requests, status
 from deploy.local.probes import http
 from deploy.local.services import Service
 from deploy.local.stack import PROJECT, Stack
@@ -108,13 +111,32 @@ async def test_a_killed_service_is_reported_and_restarted(own: Stack) -> None:
         assert first is not None
         os.kill(first, signal.SIGKILL)
         await until(lambda: state.status == "restarting")
-        assert state.detail.splitlines() == [
-            f"web was ended by SIGKILL, again in 0.25 s; last lines of {own.log('web')}:",
-            "[web] hello from the service",
-        ]
+        assert state.detail == "was ended by SIGKILL, again in 0.25 s"
         await until(lambda: state.status == "ready")
         assert state.pid not in (None, first)
         assert state.restarts == 1
+        written = StackState.read(own.state_file)
+        assert written is not None
+        assert written.service("web").last_death.splitlines() == [
+            f"web was ended by SIGKILL; last lines of {own.log('web')}:",
+            "[web] hello from the service",
+        ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_death_is_shown_once_with_its_log_lines(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(status, "console", Console(file=shown, force_terminal=terminal, width=100))
+    web = ServiceState("web", "server", "", 8000, status="ready")
+    state = StackState(pid=1, started=0, services=[web], ready=True, seconds=1.0)
+    with status.Board(hint="") as board:
+        board.show(state)
+        web.restarts, web.last_death = 1, "web was ended by SIGKILL; last lines of web.log:\n[web] hello"
+        board.show(state)
+        board.show(state)
+    text = shown.getvalue()
+    assert text.count("web was ended by SIGKILL; last lines of web.log:\n[web] hello\n") == 1
+    assert text.index("[web] hello") < text.rindex("Ready in 1.0 s") or not terminal
 
 
 async def test_a_service_that_keeps_dying_stops_the_stack(own: Stack) -> None:
@@ -155,6 +177,16 @@ async def test_a_service_run_elsewhere_is_not_started(own: Stack) -> None:
     stack = Stack.open(own.home, {**own.environ, "LYCEUM_TEST_URL": "http://elsewhere"})
     async with running(stack, web(settings=("LYCEUM_TEST_URL",))) as supervisor:
         assert (service(supervisor, "web").status, service(supervisor, "web").pid) == ("external", None)
+        assert service(supervisor, "web").port is None
+
+
+def test_a_stack_has_one_launcher_at_a_time(own: Stack) -> None:
+    (own.home / "run" / "lock").touch()
+    with (own.home / "run" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(commands.UpFailed, match=f"another launcher runs the stack in {own.home}"):
+            commands.serve(own, infra=True, hint="")
+    assert not own.state_file.exists()
 
 
 async def test_a_request_takes_one_service_down_and_up_again(own: Stack) -> None:

@@ -55,6 +55,7 @@ class Servers:
                 self.stack = Stack.open(self.home, _environ(**ports.free_block(self.home)))
                 (self.home / "stop-after-use").unlink(missing_ok=True)
                 commands.start_detached(self.stack, infra=True, show=False)
+                self.stack = Stack.attach(self.home, self.stack.environ)
                 if not os.environ.get(KEEP):
                     (self.home / "stop-after-use").touch()
             (self.home / "users").mkdir(exist_ok=True)

@@ -58,7 +58,7 @@ def test_every_port_can_be_moved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["0", "70000", "http", "-1"])
 def test_a_value_that_is_no_port_is_refused(value: str) -> None:
-    with pytest.raises(ValueError, match="LYCEUM_PORTS__API='" + value):
+    with pytest.raises(ports.BadPort, match="LYCEUM_PORTS__API='" + value):
         ports.configured({"LYCEUM_PORTS__API": value})
 
 
