@@ -4,14 +4,14 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Query
 from pydantic import BaseModel
 
-from domain.errors import FieldError, Invalid
+from domain.errors import FieldError, InvalidCursor
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,10 +33,6 @@ class Page(BaseModel, Generic[T]):
 
     items: list[T]
     next_cursor: str | None
-
-
-class InvalidCursor(Invalid):
-    title = "The cursor is not valid"
 
 
 class PageQuery:
@@ -84,7 +80,11 @@ def _parse(kind: type, part: Any) -> Any:
     if isinstance(part, bool) or isinstance(part, str) == numeric:
         raise ValueError("wrong type")
     value = _PARSERS[kind](part)
-    if (kind is datetime and value.tzinfo is None) or (kind is str and "\x00" in value):
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("not storable")
+        return value.astimezone(UTC)
+    if isinstance(value, str) and b"\x00" in value.encode():
         raise ValueError("not storable")
     if kind is int and not -(2**63) <= value < 2**63:
         raise ValueError("out of range")

@@ -60,6 +60,12 @@ class Invalid(DomainError):
     title = "The request is invalid"
 
 
+class InvalidCursor(Invalid):
+    """What continues a list is no key of its rows."""
+
+    title = "The cursor is not valid"
+
+
 class Conflict(DomainError):
     kind = Kind.CONFLICT
     title = "The request conflicts with the current state"

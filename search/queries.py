@@ -14,7 +14,7 @@ from typing import Any, Final
 import orjson
 
 from domain.courses import Category, Level
-from domain.errors import FieldError, Invalid
+from domain.errors import FieldError, Invalid, InvalidCursor
 from search.client import IndexMissing, QueryRefused, SearchClient
 from search.documents import MARK_END, MARK_START
 from search.indices import read_alias
@@ -60,12 +60,6 @@ class QueryNotUnderstood(Invalid):
     """The words cannot be searched for, e.g. because they are too many."""
 
     title = "The query cannot be run"
-
-
-class InvalidCursor(Invalid):
-    """The sort key to continue after is none of this search's."""
-
-    title = "The cursor is not valid"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 from api.deps import Container, public
-from api.pagination import InvalidCursor, decode_cursor, encode_cursor
+from api.pagination import decode_cursor, encode_cursor
 from api.schemas.search import CourseSearch, CourseSearchRead
-from domain.errors import FieldError, Invalid
+from domain.errors import FieldError, Invalid, InvalidCursor
 from search.queries import CourseQuery, Found, search_courses
 
 router = APIRouter(prefix="/search", tags=["search"])

@@ -40,6 +40,7 @@ Title = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TITLE_LENGTH), AfterValidator(_line)
 ]
 Markdown = Annotated[str, AfterValidator(_storable)]
+Language = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
 
 
 class Price(RequestModel):
@@ -56,9 +57,7 @@ class CourseUpdate(RequestModel):
         str, StringConstraints(strip_whitespace=True, max_length=SUMMARY_LENGTH), AfterValidator(_line)
     ] = Field(default_factory=str)
     description: Markdown = Field(default_factory=str, max_length=DESCRIPTION_LENGTH, description="Markdown.")
-    language: Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)] = Field(
-        default_factory=str, description="BCP 47, e.g. `en` or `pt-BR`.", examples=["en"]
-    )
+    language: Language = Field(default_factory=str, description="BCP 47, e.g. `en` or `pt-BR`.", examples=["en"])
     level: Annotated[Level, Lenient] = Field(default_factory=lambda: Level.BEGINNER)
     category: Annotated[Category, Lenient] | None = None
     tags: Annotated[

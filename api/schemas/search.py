@@ -3,17 +3,16 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.pagination import DEFAULT_LIMIT, MAX_LIMIT
 from api.schemas.base import ResponseModel
-from api.schemas.courses import PriceRead
-from domain.courses import Category, Level, language_tag
+from api.schemas.courses import Language, PriceRead
+from domain.courses import Category, Level
 from search.queries import MAX_WORDS, Sort
 
 _MAX_PRICE = 2**53
 
-Language = Annotated[str, StringConstraints(max_length=35), AfterValidator(language_tag)]
 Price = Annotated[int, Field(ge=0, le=_MAX_PRICE)]
 
 

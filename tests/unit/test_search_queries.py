@@ -3,10 +3,11 @@ from typing import Any
 
 import pytest
 
-from api.pagination import InvalidCursor, encode_cursor
+from api.pagination import encode_cursor
 from api.routers.search import InvalidPriceRange, _after, _query
 from api.schemas.search import CourseSearch
 from domain.courses import Category, Level
+from domain.errors import InvalidCursor
 from search.documents import MARK_END, MARK_START, plain_text, title_sort_key
 from search.queries import MAX_WORDS, CourseQuery, Sort, read_answer, search_body
 
