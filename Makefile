@@ -18,10 +18,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 DETACH ?=
 EXIT ?=
+SANDBOX ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down reset status test lint format bench lock check-deploy
+.PHONY: help demo up down reset status test lint format bench lock env check-deploy
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench: $(STAMP) ## measure, and write docs/benchmarks.md
 lock: $(STAMP) ## resolve the requirements again and write the locks
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) pyproject.toml --extra stack --extra dev -o $(REQUIREMENTS)/dev.txt
 	@$(COMPILE) pyproject.toml -c $(REQUIREMENTS)/dev.txt -o $(REQUIREMENTS)/runtime.txt
+
+env: $(STAMP) ## write .env, the secrets of docker-compose.yml (SANDBOX=1 adds the stand-in for Stripe)
+	@$(BIN)/python -m deploy.docker.env $(if $(SANDBOX),--sandbox)
 
 check-deploy: $(STAMP) ## validate the Dockerfile and docker-compose.yml with the tools that are there
 	@$(BIN)/python -m deploy.check

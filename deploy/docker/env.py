@@ -1,10 +1,11 @@
-"""`python -m deploy.docker.env > .env`: the file docker-compose.yml reads, with a fresh secret for each that it needs.
+"""`make env`: writes `.env`, the file docker-compose.yml reads, with a fresh secret for each that it needs.
 
-`--sandbox` adds the stand-in for Stripe; without it the two Stripe keys are left for you to fill in. The file it prints
-is `.env.example` with values.
+`--sandbox` (`make env SANDBOX=1`) adds the stand-in for Stripe; without it the two Stripe keys are left for you to fill
+in. The file is `.env.example` with values.
 """
 
 import base64
+import os
 import re
 import secrets
 import sys
@@ -14,7 +15,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-EXAMPLE = Path(__file__).parents[2] / ".env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
 
 SANDBOX = {
     "COMPOSE_PROFILES": "sandbox",
@@ -65,5 +67,18 @@ def filled(example: str, *, sandbox: bool) -> str:
     return re.sub(r"^(?:# )?(?P<name>[A-Z0-9_]+)=.*$", fill, example, flags=re.MULTILINE)
 
 
+def write(path: Path, *, sandbox: bool) -> None:
+    """Makes the file at `path`, its owner's alone.
+
+    Raises `FileExistsError`: volumes hold what only the secrets of that file open.
+    """
+    text = filled(EXAMPLE.read_text(), sandbox=sandbox)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(filled(EXAMPLE.read_text(), sandbox="--sandbox" in sys.argv[1:]))
+    try:
+        write(ROOT / ".env", sandbox="--sandbox" in sys.argv[1:])
+    except FileExistsError:
+        sys.exit(".env is there already, and the volumes hold what only its secrets open: move it away first")

@@ -135,6 +135,17 @@ def test_an_env_file_for_the_sandbox_is_complete() -> None:
     assert "\nCOMPOSE_PROFILES=sandbox\nLYCEUM_STRIPE__API_BASE=http://stripe:8420\n" in text
 
 
+def test_an_env_file_is_its_owners_alone_and_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    env.write(path, sandbox=True)
+    written = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    with pytest.raises(FileExistsError):
+        env.write(path, sandbox=True)
+    assert path.read_text() == written
+
+
 def test_every_process_of_the_embedded_stack_is_there() -> None:
     ours = {tuple(SERVICES[name]["command"]) for name in {*OURS, "stripe"}}
     commands = {
