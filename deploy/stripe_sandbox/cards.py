@@ -1,7 +1,8 @@
-"""Stripe's test cards and what each of them does."""
+"""Stripe's test cards and test bank accounts, and what each of them does."""
 
+import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +14,8 @@ class Decline:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`refund` is what happens to a refund of it; `disputed` cards are accepted like any other for now."""
+    """`refund` is what happens to a refund of it; `disputed` cards are accepted like any other for now. A `debit` is a
+    bank account: its bank says only later whether it pays."""
 
     number: str
     brand: str = "visa"
@@ -21,11 +23,25 @@ class Card:
     authenticate: bool = False
     instantly_available: bool = False
     disputed: bool = False
+    debit: bool = False
     refund: Literal["succeeds", "fails_later", "succeeds_later"] = "succeeds"
 
     @property
     def last4(self) -> str:
         return self.number[-4:]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """A payment method's `type`, and what there is to say about it under that name."""
+        details: dict[str, Any] = {
+            "fingerprint": f"fp{hashlib.sha256(self.number.encode()).hexdigest()[:14]}",
+            "last4": self.last4,
+        }
+        if self.debit:
+            bank = {"account_holder_type": "individual", "account_type": "checking", "bank_name": "STRIPE TEST BANK"}
+            return {"type": "us_bank_account", "us_bank_account": details | bank | {"routing_number": "110000000"}}
+        card = {"brand": self.brand, "country": "US", "exp_month": 12, "exp_year": 2040, "funding": "credit"}
+        return {"type": "card", "card": details | card}
 
 
 def _declined(decline_code: str, message: str = "Your card was declined.") -> Decline:
@@ -55,6 +71,12 @@ _CARDS = (
             "processing_error", None, "An error occurred while processing your card. Try again in a little bit."
         ),
     ),
+    Card("000123456789", debit=True),
+    Card(
+        "000222222227",
+        debit=True,
+        decline=Decline("payment_intent_payment_attempt_failed", "insufficient_funds", "The payment failed."),
+    ),
 )
 CARDS = {card.number: card for card in _CARDS}
 METHODS = {
@@ -68,6 +90,8 @@ METHODS = {
     "pm_card_createDispute": "4000000000000259",
     "pm_card_refundFail": "4000000000005126",
     "pm_card_pendingRefund": "4000000000007726",
+    "pm_usBankAccount_success": "000123456789",
+    "pm_usBankAccount_insufficientFunds": "000222222227",
 }
 """Stripe's ready-made test payment methods."""
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deploy.stripe_sandbox import balance, blanks, money
-from deploy.stripe_sandbox.cards import Card
+from deploy.stripe_sandbox.cards import Card, Decline
 from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
 from deploy.stripe_sandbox.errors import invalid
 from deploy.stripe_sandbox.metadata import merged
@@ -14,35 +14,59 @@ _NO_ADDRESS = {"city": None, "country": None, "line1": None, "line2": None, "pos
 
 
 def make(ctx: Context, intent: JSON, method: JSON, card: Card) -> JSON:
-    """Charge the card for the intent, or record that it was declined."""
-    ok = card.decline is None
+    """Charge the card for the intent, or record that it was declined; a bank account's charge is pending."""
     charge = blanks.CHARGE | {
         "id": new_id("ch"),
         "amount": intent["amount"],
-        "amount_captured": intent["amount"] if ok else 0,
         "billing_details": method["billing_details"],
-        "captured": ok,
         "created": ctx.now,
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
-        "failure_code": card.decline.code if card.decline else None,
-        "failure_message": card.decline.message if card.decline else None,
         "metadata": intent["metadata"],
-        "outcome": _outcome(card),
-        "paid": ok,
         "payment_intent": intent["id"],
         "payment_method": method["id"],
-        "payment_method_details": {"type": "card", "card": _card_details(method)},
+        "payment_method_details": _method_details(method),
         "receipt_email": intent["receipt_email"],
-        "status": "succeeded" if ok else "failed",
         "transfer_group": intent["transfer_group"],
     }
+    charge |= _pending(charge) if card.debit else _result(charge, card)
     ctx.store.insert(ctx.account, charge, {"card": card.number})
-    if ok:
-        _await_settlement(ctx, charge)
-    ctx.emit("charge.succeeded" if ok else "charge.failed", charge)
+    _announce(ctx, charge)
     return charge
+
+
+def conclude(ctx: Context, charge: JSON, card: Card) -> None:
+    """The bank says whether it pays a pending charge."""
+    charge |= _result(charge, card)
+    ctx.store.save(charge)
+    _announce(ctx, charge)
+
+
+def _pending(charge: JSON) -> JSON:
+    """Stripe calls a bank debit captured from the start, and paid when its bank has paid."""
+    taken = {"amount_captured": charge["amount"], "captured": True, "paid": False, "status": "pending"}
+    return taken | {"failure_code": None, "failure_message": None, "outcome": _outcome(None)}
+
+
+def _result(charge: JSON, card: Card) -> JSON:
+    if card.decline is None:
+        return _pending(charge) | {"paid": True, "status": "succeeded"}
+    return {
+        "amount_captured": charge["amount"] if card.debit else 0,
+        "captured": card.debit,
+        "failure_code": card.decline.code,
+        "failure_message": card.decline.message,
+        "outcome": _outcome(card.decline),
+        "paid": False,
+        "status": "failed",
+    }
+
+
+def _announce(ctx: Context, charge: JSON) -> None:
+    if charge["paid"]:
+        _await_settlement(ctx, charge)
+    ctx.emit(f"charge.{charge['status']}", charge)
 
 
 def _await_settlement(ctx: Context, charge: JSON) -> None:
@@ -53,7 +77,7 @@ def _await_settlement(ctx: Context, charge: JSON) -> None:
         ctx.schedule("settle_charge", charge["id"], delay)
 
 
-def _outcome(card: Card) -> JSON:
+def _outcome(decline: Decline | None) -> JSON:
     outcome: dict[str, Any] = {
         "advice_code": None,
         "network_advice_code": None,
@@ -65,20 +89,22 @@ def _outcome(card: Card) -> JSON:
         "seller_message": "Payment complete.",
         "type": "authorized",
     }
-    if card.decline:
+    if decline:
         outcome |= {
             "network_status": "declined_by_network",
-            "reason": card.decline.decline_code or card.decline.code,
+            "reason": decline.decline_code or decline.code,
             "seller_message": "The bank did not return any further details with this decline.",
             "type": "issuer_declined",
         }
     return outcome
 
 
-def _card_details(method: JSON) -> JSON:
-    card = method["card"]
-    names = ("brand", "country", "exp_month", "exp_year", "fingerprint", "funding", "last4")
-    return {name: card[name] for name in names} | {"network": card["brand"], "wallet": None, "installments": None}
+def _method_details(method: JSON) -> JSON:
+    kind = method["type"]
+    details = method[kind]
+    if kind == "card":
+        details = details | {"network": details["brand"], "wallet": None, "installments": None}
+    return {"type": kind, kind: details}
 
 
 def billing(email: str | None, name: str | None) -> JSON:

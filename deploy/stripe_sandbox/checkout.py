@@ -174,18 +174,18 @@ def pay(
     currency: str | None = None,
     late: bool = False,
 ) -> intents.Outcome:
-    """Try to pay a session with a card. `amount` and `currency` forge a payment of another sum; `late` pays an expired
-    session all the same."""
+    """Try to pay a session with a card or from a bank account. `amount` and `currency` forge a payment of another sum;
+    `late` pays an expired session all the same."""
     if session["status"] != "open" and not (late and session["status"] == "expired"):
         raise refused(f"This Checkout Session is {session['status']} and cannot be paid.")
     session["amount_total"] = amount if amount is not None else session["amount_total"]
     session["currency"] = currency or session["currency"]
     session["customer_details"] = _customer_details(email or session["customer_email"], name)
     intent = _intent_of(ctx, session)
-    method = intents.attach_card(ctx, lookup(number), email=email or session["customer_email"], name=name)
+    method = intents.attach(ctx, lookup(number), email=email or session["customer_email"], name=name)
     outcome = intents.confirm(ctx, intent, method)
-    if outcome == "succeeded":
-        complete(ctx, session)
+    if outcome in ("succeeded", "processing"):
+        complete(ctx, session, paid=outcome == "succeeded")
     return outcome
 
 
@@ -219,15 +219,26 @@ def authenticate(ctx: Context, session: JSON, *, passed: bool) -> tuple[intents.
         return "declined", intents.fail_authentication(ctx, intent)
     outcome = intents.confirm(ctx, intent, ctx.get("payment_method", intent["payment_method"]), authenticated=True)
     if outcome == "succeeded":
-        complete(ctx, session)
+        complete(ctx, session, paid=True)
     return outcome, (intent["last_payment_error"] or {}).get("message", "")
 
 
-def complete(ctx: Context, session: JSON) -> None:
-    session |= {"status": "complete", "payment_status": "paid", "url": None}
+def complete(ctx: Context, session: JSON, *, paid: bool) -> None:
+    """The customer has done their part; a bank debit is not `paid` yet."""
+    session |= {"status": "complete", "payment_status": "paid" if paid else "unpaid", "url": None}
     ctx.store.save(session)
     ctx.store.execute("delete from jobs where subject = ?", session["id"])
     ctx.emit("checkout.session.completed", session)
+
+
+@job("finish_debit")
+def finish_debit_when_due(ctx: Context, subject: str) -> None:
+    paid = intents.finish_debit(ctx, ctx.get("payment_intent", subject)) == "succeeded"
+    for session in ctx.store.select(ctx.account, "checkout.session", {"payment_intent = ?": subject}, limit=1):
+        if paid:
+            session["payment_status"] = "paid"
+            ctx.store.save(session)
+        ctx.emit(f"checkout.session.async_payment_{'succeeded' if paid else 'failed'}", session)
 
 
 def expire(ctx: Context, session: JSON) -> None:

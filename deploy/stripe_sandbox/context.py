@@ -129,6 +129,7 @@ DEFAULT_SETTINGS: dict[str, float] = {
     "balance_transaction_delay": 1.0,  # charge -> its balance transaction; negative: never
     "available_delay": 2 * 86400.0,  # balance transaction -> its money is available
     "refund_delay": 5.0,  # asynchronous refunds -> their outcome
+    "debit_delay": 180.0,  # bank debits -> their outcome
 }
 
 

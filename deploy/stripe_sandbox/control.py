@@ -40,7 +40,8 @@ class Advance(BaseModel):
 
 
 class Payment(BaseModel):
-    """`authenticate` answers a 3-D Secure question at once; `amount` and `currency` forge another sum."""
+    """`card` is a card's or a bank account's number; `authenticate` answers a 3-D Secure question at once; `amount` and
+    `currency` forge another sum."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 

@@ -30,7 +30,7 @@ def _row(sandbox: Sandbox, session: JSON) -> dict[str, Any]:
     return {
         "session": session,
         "what": ", ".join(line["description"] for line in lines),
-        "state": "paid" if session["status"] == "complete" else session["status"],
+        "state": "paid" if session["payment_status"] == "paid" else session["status"],
         "created": _moment(session["created"]),
     }
 

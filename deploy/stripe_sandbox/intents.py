@@ -1,6 +1,5 @@
-"""Payment intents: one attempt after another to charge a card, until one succeeds."""
+"""Payment intents: one attempt after another to charge a card or a bank account, until one succeeds."""
 
-import hashlib
 from typing import Any, Literal
 
 from deploy.stripe_sandbox import blanks, charges, money
@@ -11,7 +10,7 @@ from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api
 from deploy.stripe_sandbox.schema import JSON
 
-Outcome = Literal["succeeded", "requires_action", "declined"]
+Outcome = Literal["succeeded", "processing", "requires_action", "declined"]
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action", "requires_capture")
 _SUPPORTED = {
     "amount",
@@ -62,26 +61,17 @@ def open_intent(
     return intent
 
 
-def attach_card(ctx: Context, card: Card, *, email: str | None = None, name: str | None = None) -> JSON:
-    """A payment method for a card; its number stays the sandbox's secret."""
+def attach(ctx: Context, card: Card, *, email: str | None = None, name: str | None = None) -> JSON:
+    """A payment method for a card or an account; its number stays the sandbox's secret."""
     method: JSON = {
         "id": new_id("pm"),
         "object": "payment_method",
         "billing_details": charges.billing(email, name),
-        "card": {
-            "brand": card.brand,
-            "country": "US",
-            "exp_month": 12,
-            "exp_year": 2040,
-            "fingerprint": f"fp{hashlib.sha256(card.number.encode()).hexdigest()[:14]}",
-            "funding": "credit",
-            "last4": card.last4,
-        },
         "created": ctx.now,
         "customer": None,
         "livemode": False,
         "metadata": {},
-        "type": "card",
+        **card.details,
     }
     ctx.store.insert(ctx.account, method, {"card": card.number})
     return method
@@ -99,8 +89,27 @@ def confirm(ctx: Context, intent: JSON, method: JSON, *, authenticated: bool = F
         return "requires_action"
     charge = charges.make(ctx, intent, method, card)
     intent["latest_charge"], intent["next_action"] = charge["id"], None
+    if not card.debit:
+        return _conclude(ctx, intent, method, card)
+    intent |= {"status": "processing", "last_payment_error": None}
+    ctx.store.save(intent)
+    ctx.emit("payment_intent.processing", intent)
+    ctx.schedule("finish_debit", intent["id"], ctx.setting("debit_delay"))
+    return "processing"
+
+
+def finish_debit(ctx: Context, intent: JSON) -> Outcome:
+    """The bank answers; the intent is changed in place."""
+    charge = ctx.get("charge", intent["latest_charge"])
+    card = lookup(ctx.store.private(charge["id"])["card"])
+    charges.conclude(ctx, charge, card)
+    return _conclude(ctx, intent, ctx.get("payment_method", intent["payment_method"]), card)
+
+
+def _conclude(ctx: Context, intent: JSON, method: JSON, card: Card) -> Outcome:
+    """What follows from the outcome of its charge."""
     if card.decline:
-        _fail(ctx, intent, method, _decline_error(card.decline, charge))
+        _fail(ctx, intent, method, _decline_error(card, card.decline, intent["latest_charge"]))
         return "declined"
     intent |= {"status": "succeeded", "amount_received": intent["amount"], "last_payment_error": None}
     ctx.store.save(intent)
@@ -108,8 +117,9 @@ def confirm(ctx: Context, intent: JSON, method: JSON, *, authenticated: bool = F
     return "succeeded"
 
 
-def _decline_error(decline: Decline, charge: JSON) -> JSON:
-    body = {"charge": charge["id"], "code": decline.code, "message": decline.message, "type": "card_error"}
+def _decline_error(card: Card, decline: Decline, charge_id: str) -> JSON:
+    kind = "invalid_request_error" if card.debit else "card_error"
+    body = {"charge": charge_id, "code": decline.code, "message": decline.message, "type": kind}
     return body | ({"decline_code": decline.decline_code} if decline.decline_code else {})
 
 
@@ -225,7 +235,7 @@ def confirm_intent(ctx: Context, params: JSON, intent: str) -> JSON:
             "You cannot confirm this PaymentIntent because it's missing a payment method.",
             code="payment_intent_unexpected_state",
         )
-    method = attach_card(ctx, lookup(METHODS[reference])) if reference in METHODS else ctx.store.find(reference)
+    method = attach(ctx, lookup(METHODS[reference])) if reference in METHODS else ctx.store.find(reference)
     if method is None or method["object"] != "payment_method":
         raise missing("PaymentMethod", reference, "payment_method")
     if confirm(ctx, found, method) == "declined":

@@ -99,7 +99,7 @@ async def submit(
             response: Response = _form(ctx, session, 402, errors=_explain(problem), **typed)
         else:
             response = _redirect(
-                _success_url(session) if outcome == "succeeded" else f"/c/pay/{session_id}/authenticate"
+                f"/c/pay/{session_id}/authenticate" if outcome == "requires_action" else _success_url(session)
             )
     sandbox.wake()
     return response

@@ -9,6 +9,7 @@ import stripe
 
 from deploy.stripe_sandbox.registry import HANDLERS
 from tests.integration.stripe_sandbox import DECLINED, INSUFFICIENT, KEY, OK, SECURE, Served, line, serve
+from tests.support.sandbox import FAILS_LATER, PAYS_LATER
 
 
 @pytest.fixture
@@ -174,6 +175,69 @@ async def test_a_3d_secure_card_waits_for_its_holder(sandbox: Served, passed: bo
     assert (waiting["outcome"], waiting["charge"]) == ("requires_action", None)
     answered = await sandbox.control("POST", f"/checkout/{session.id}/authenticate", {"passed": passed})
     assert answered["status"] == status
+
+
+async def test_a_bank_debit_is_paid_once_its_bank_has_answered(sandbox: Served) -> None:
+    session = await sandbox.checkout()
+    asked = await sandbox.pay(session.id, PAYS_LATER)
+    assert (asked["outcome"], asked["status"], asked["payment_status"]) == ("processing", "complete", "unpaid")
+    charges, sessions = sandbox.client.v1.charges, sandbox.client.v1.checkout.sessions
+    charge = await charges.retrieve_async(asked["charge"])
+    assert (charge.status, charge.paid, charge.balance_transaction) == ("pending", False, None)
+    intents = sandbox.client.v1.payment_intents
+    assert (await intents.retrieve_async(asked["payment_intent"])).status == "processing"
+    with pytest.raises(stripe.InvalidRequestError, match="has not been paid"):
+        await sandbox.client.v1.refunds.create_async({"charge": charge.id})
+    await sandbox.control("POST", "/clock", {"advance_seconds": 179})
+    assert (await sessions.retrieve_async(session.id)).payment_status == "unpaid"
+    await sandbox.control("POST", "/clock", {"advance_seconds": 1})
+    found = await sessions.retrieve_async(session.id, {"expand": ["payment_intent.latest_charge.balance_transaction"]})
+    assert (found.status, found.payment_status) == ("complete", "paid")
+    assert isinstance(found.payment_intent, stripe.PaymentIntent)
+    assert (found.payment_intent.status, found.payment_intent.amount_received) == ("succeeded", 4249)
+    charge = await charges.retrieve_async(charge.id, {"expand": ["balance_transaction"]})
+    assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
+    assert (charge.status, charge.paid, charge.balance_transaction.net) == ("succeeded", True, 4096)
+    assert await sandbox.event_types() == [
+        "payment_intent.created",
+        "charge.pending",
+        "payment_intent.processing",
+        "checkout.session.completed",
+        "charge.succeeded",
+        "payment_intent.succeeded",
+        "checkout.session.async_payment_succeeded",
+    ]
+
+
+async def test_a_bank_debit_may_fail_when_the_session_is_long_complete(sandbox: Served) -> None:
+    session = await sandbox.checkout()
+    asked = await sandbox.pay(session.id, FAILS_LATER)
+    assert (asked["outcome"], asked["error"]) == ("processing", None)
+    await sandbox.control("POST", "/clock", {"advance_seconds": 180})
+    found = await sandbox.client.v1.checkout.sessions.retrieve_async(session.id, {"expand": ["payment_intent"]})
+    assert (found.status, found.payment_status) == ("complete", "unpaid")
+    assert isinstance(found.payment_intent, stripe.PaymentIntent)
+    assert (found.payment_intent.status, found.payment_intent.payment_method) == ("requires_payment_method", None)
+    error = found.payment_intent.last_payment_error
+    assert error is not None
+    assert (error.code, error.type) == ("payment_intent_payment_attempt_failed", "invalid_request_error")
+    charge = await sandbox.client.v1.charges.retrieve_async(asked["charge"])
+    assert (charge.status, charge.paid, charge.balance_transaction) == ("failed", False, None)
+    assert (await sandbox.event_types())[-3:] == [
+        "charge.failed",
+        "payment_intent.payment_failed",
+        "checkout.session.async_payment_failed",
+    ]
+
+
+async def test_a_bank_debit_needs_no_session(sandbox: Served) -> None:
+    await sandbox.control("PUT", "/settings", {"debit_delay": 60})
+    api = sandbox.client.v1.payment_intents
+    intent = await api.create_async({"amount": 700, "currency": "usd"})
+    asked = await api.confirm_async(intent.id, {"payment_method": "pm_usBankAccount_success"})
+    assert asked.status == "processing"
+    await sandbox.control("POST", "/clock", {"advance_seconds": 60})
+    assert (await api.retrieve_async(intent.id)).status == "succeeded"
 
 
 async def test_metadata_of_a_session_reaches_intent_and_charge(sandbox: Served) -> None:

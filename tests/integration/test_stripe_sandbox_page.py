@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.integration.stripe_sandbox import DECLINED, OK, SECURE, Served, line, serve
+from tests.support.sandbox import PAYS_LATER
 
 FORM = {"email": "mina@example.com", "expiry": "12 / 40", "cvc": "123", "name": "Mina K"}
 
@@ -61,6 +62,17 @@ async def test_a_good_card_leads_back_to_the_shop(sandbox: Served) -> None:
     again = await _post(sandbox, url, card=OK, **FORM)
     assert (again.status, "This order is paid" in again.html) == (200, True)
     assert len((await sandbox.client.v1.charges.list_async()).data) == 1
+
+
+async def test_a_bank_account_leads_back_to_the_shop_before_it_pays(sandbox: Served) -> None:
+    url = await _open(sandbox)
+    asked = await _post(sandbox, url, card=PAYS_LATER, **FORM)
+    assert (asked.status, "/done?session=" in str(asked.location)) == (303, True)
+    assert "This payment is submitted" in (await _get(sandbox, url)).html
+    assert '<span class="state complete">complete</span>' in (await _get(sandbox, f"{sandbox.url}/")).html
+    await sandbox.control("POST", "/clock", {"advance_seconds": 180})
+    assert "This order is paid" in (await _get(sandbox, url)).html
+    assert '<span class="state paid">paid</span>' in (await _get(sandbox, f"{sandbox.url}/")).html
 
 
 async def test_a_decline_is_explained_and_keeps_what_was_typed(sandbox: Served) -> None:

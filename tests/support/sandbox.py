@@ -6,6 +6,9 @@ import httpx2
 
 from core.settings import Settings
 
+PAYS_LATER, FAILS_LATER = "000123456789", "000222222227"
+"""Bank accounts: the session is complete and unpaid, until the clock has moved by three minutes."""
+
 
 class Sandbox:
     """`settings` name the account; nothing here touches another's."""
@@ -36,7 +39,8 @@ class Sandbox:
         )
 
     async def pay(self, checkout_url: str, **options: Any) -> int:
-        """Pays a payment page; the status a browser would see (402 for a declined card)."""
+        """Pays a payment page, with a good card or with `card`; the status a browser would see (402 for a declined
+        card)."""
         session_id = checkout_url.rsplit("/", 1)[-1].partition("#")[0]
         body = {"card": "4242424242424242", **options}
         response = await self.http.post(f"/_sandbox/checkout/{session_id}/pay", json=body)
