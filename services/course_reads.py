@@ -18,6 +18,7 @@ from domain.identity import Permission, Principal
 from models.course import Course
 from models.enrollment import Enrollment
 from models.identity import User
+from services.paging import keyset
 
 OUTLINE: Final = """
 select json_build_object(
@@ -129,11 +130,9 @@ async def course(session: AsyncSession, reader: Principal | None, course_id: UUI
 
 
 async def taught(
-    session: AsyncSession, teacher_id: UUID, *, before: UUID | None, limit: int
+    session: AsyncSession, teacher_id: UUID, *, after: tuple[UUID] | None, limit: int
 ) -> Sequence[tuple[Course, str]]:
     """The teacher's courses with the teacher's name, newest first; up to `limit` + 1 rows."""
     query = select(Course, User.name).join(User, User.id == Course.owner_id).where(Course.owner_id == teacher_id)
-    if before is not None:
-        query = query.where(Course.id < before)
-    rows = await session.execute(query.order_by(Course.id.desc()).limit(limit + 1))
+    rows = await session.execute(keyset(query, Course.id, after=after, limit=limit))
     return [(course, name) for course, name in rows]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select, text, tuple_, update
+from sqlalchemy import bindparam, exists, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.db import Database
@@ -19,6 +19,7 @@ from models.enrollment import Enrollment, EnrollmentGrant
 from models.order import CourseClaim
 from services import outbox, seats, timeline
 from services.outbox import WAKE
+from services.paging import keyset
 from services.seats import Offer
 
 _LIVE_LIST = ", ".join(map(repr, LIVE))
@@ -264,7 +265,5 @@ async def page(
 ) -> Sequence[Enrollment]:
     """A student's enrollments, newest first; up to `limit` + 1 rows."""
     query = select(Enrollment).where(Enrollment.student_id == student_id)
-    if after:
-        query = query.where(tuple_(Enrollment.created_at, Enrollment.id) < after)
-    query = query.order_by(Enrollment.created_at.desc(), Enrollment.id.desc()).limit(limit + 1)
+    query = keyset(query, Enrollment.created_at, Enrollment.id, after=after, limit=limit)
     return (await session.scalars(query)).all()

@@ -24,6 +24,7 @@ from domain.errors import NotFound
 from domain.identity import AlreadyDecided, InvalidToken, Role
 from models.identity import EmailToken, RefreshToken, Session, TeacherRequest, User, UserRole
 from services.outbox import emit
+from services.paging import keyset
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,19 +239,16 @@ async def request_to_teach(session: AsyncSession, user_id: UUID, *, review: bool
 
 
 async def teacher_requests(
-    session: AsyncSession, *, status: str, after: UUID | None, limit: int
+    session: AsyncSession, *, status: str, after: tuple[UUID] | None, limit: int
 ) -> Sequence[tuple[TeacherRequest, User]]:
-    """Requests of that status with who made them, oldest first."""
+    """Requests of that status with who made them, oldest first; up to `limit` + 1 rows."""
     query = (
         select(TeacherRequest, User)
         .join(User, User.id == TeacherRequest.user_id)
         .where(TeacherRequest.status == status)
-        .order_by(TeacherRequest.id)
-        .limit(limit)
     )
-    if after is not None:
-        query = query.where(TeacherRequest.id > after)
-    return [(row[0], row[1]) for row in (await session.execute(query)).all()]
+    rows = await session.execute(keyset(query, TeacherRequest.id, after=after, limit=limit, newest_first=False))
+    return [(request, user) for request, user in rows]
 
 
 async def decide_teacher_request(

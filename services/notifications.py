@@ -26,27 +26,21 @@ from domain.errors import NotFound
 from models.notification import Notification
 from services.mailing import MailLoop
 from services.notices import compose
+from services.paging import keyset
 
 
 class NotificationNotFound(NotFound):
     title = "No such notification"
 
 
-async def listing(
-    session: AsyncSession, user_id: UUID, *, unread: bool, after: UUID | None, limit: int
+async def page(
+    session: AsyncSession, user_id: UUID, *, unread: bool, after: tuple[UUID] | None, limit: int
 ) -> Sequence[Notification]:
-    """The person's notifications, newest first, from the one before `after`."""
-    query = (
-        select(Notification)
-        .where(Notification.user_id == user_id, Notification.in_app)
-        .order_by(Notification.id.desc())
-        .limit(limit)
-    )
+    """The person's notifications, newest first; up to `limit` + 1 rows."""
+    query = select(Notification).where(Notification.user_id == user_id, Notification.in_app)
     if unread:
         query = query.where(Notification.read_at.is_(None))
-    if after is not None:
-        query = query.where(Notification.id < after)
-    return (await session.scalars(query)).all()
+    return (await session.scalars(keyset(query, Notification.id, after=after, limit=limit))).all()
 
 
 async def unread_count(session: AsyncSession, user_id: UUID) -> int:

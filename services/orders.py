@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, text, tuple_, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import new_id
@@ -16,6 +16,7 @@ from domain.orders import OPEN, POLL_AFTER, CourseNotForSale, IdempotencyKeyReus
 from domain.pricing import validate_charge
 from models.order import CourseClaim, Order, OrderLine
 from services import enrollments, outbox, seats, timeline
+from services.paging import keyset
 from services.seats import Offer
 
 _LOCK = (
@@ -303,9 +304,7 @@ async def page(
 ) -> Sequence[Order]:
     """A student's orders, newest first; up to `limit` + 1 rows."""
     query = select(Order).where(Order.student_id == student_id)
-    if after:
-        query = query.where(tuple_(Order.created_at, Order.id) < after)
-    return (await session.scalars(query.order_by(Order.created_at.desc(), Order.id.desc()).limit(limit + 1))).all()
+    return (await session.scalars(keyset(query, Order.created_at, Order.id, after=after, limit=limit))).all()
 
 
 async def checkout_url(session: AsyncSession, order: Order) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -12,6 +12,7 @@ from domain.contracts.processes import Stuck
 from domain.errors import NotFound
 from models.process import Process, ProcessAction
 from services import timeline
+from services.paging import keyset
 
 _NOTE = text(
     """
@@ -114,9 +115,7 @@ async def page(
     query = select(Process).where(Process.ended_at.is_(None))
     if stuck:
         query = query.where(Process.stuck_since.is_not(None))
-    if after:
-        query = query.where(tuple_(Process.updated_at, Process.id) < after)
-    return (await session.scalars(query.order_by(Process.updated_at.desc(), Process.id.desc()).limit(limit + 1))).all()
+    return (await session.scalars(keyset(query, Process.updated_at, Process.id, after=after, limit=limit))).all()
 
 
 async def get(session: AsyncSession, process_id: str) -> Process:

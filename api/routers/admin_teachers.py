@@ -23,10 +23,7 @@ async def list_requests(
     session: ReadTx, _: Granter, paging: Paging, status: RequestStatus = RequestStatus.PENDING
 ) -> Page[TeacherRequestRead]:
     """Requests to teach, oldest first."""
-    after = paging.after(UUID)
-    found = await identity.teacher_requests(
-        session, status=status, after=after[0] if after else None, limit=paging.limit + 1
-    )
+    found = await identity.teacher_requests(session, status=status, after=paging.after(UUID), limit=paging.limit)
     rows, next_cursor = cut_page(found, paging.limit, lambda row: (row[0].id,))
     items = [
         TeacherRequestRead(

@@ -123,8 +123,7 @@ async def read_outline(
 @my_router.get("/courses")
 async def my_courses(session: ReadTx, author: Author, paging: Paging) -> Page[CourseRead]:
     """The courses I teach, newest first."""
-    after = paging.after(UUID)
-    rows = await course_reads.taught(session, author.user_id, before=after[0] if after else None, limit=paging.limit)
+    rows = await course_reads.taught(session, author.user_id, after=paging.after(UUID), limit=paging.limit)
     shown, cursor = cut_page(rows, paging.limit, lambda row: (row[0].id,))
     return Page(items=[_read(course, teacher) for course, teacher in shown], next_cursor=cursor)
 

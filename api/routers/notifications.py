@@ -22,9 +22,8 @@ async def list_notifications(
     principal: _Reader, session: ReadTx, paging: Paging, unread: bool = False
 ) -> NotificationPage:
     """What you were told, newest first; with `unread=true` only what you have not read."""
-    after = paging.after(UUID)
-    rows = await notifications.listing(
-        session, principal.user_id, unread=unread, after=after[0] if after else None, limit=paging.limit + 1
+    rows = await notifications.page(
+        session, principal.user_id, unread=unread, after=paging.after(UUID), limit=paging.limit
     )
     shown, cursor = cut_page(rows, paging.limit, lambda row: (row.id,))
     return NotificationPage(

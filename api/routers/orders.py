@@ -98,8 +98,7 @@ async def order_timeline(order_id: UUID, session: ReadTx, principal: Reader) -> 
 @router.get("/me/orders")
 async def my_orders(session: ReadTx, principal: Reader, paging: Paging) -> Page[OrderRead]:
     """My orders, newest first."""
-    after = paging.after(datetime, UUID)
-    rows = await orders.page(session, principal.user_id, after=after, limit=paging.limit)
+    rows = await orders.page(session, principal.user_id, after=paging.after(datetime, UUID), limit=paging.limit)
     shown, cursor = cut_page(rows, paging.limit, lambda order: (order.created_at, order.id))
     return Page(items=[await _read(session, order) for order in shown], next_cursor=cursor)
 
