@@ -79,7 +79,7 @@ class ConsumerLoop:
             broken = asyncio.Event()
             channel.close_callbacks.add(lambda *_: broken.set())
             stopping = asyncio.create_task(runtime.when(stop, broken.set))
-            await queue.consume(lanes.receive)
+            await queue.consume(lanes.receive, arguments={"x-consumer-timeout": topology.PATIENCE})
             self._ready = True
             log.info("consumer connected", consumer=self._subscription.name)
             try:

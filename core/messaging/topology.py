@@ -16,6 +16,13 @@ from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 from core.settings import RabbitMQSettings
 from domain.contracts import events
 
+PATIENCE = 30 * 86_400_000
+"""Milliseconds a consumer may hold a delivery: events wait out an outage there. RabbitMQ's own 30 minutes would take
+them back again and again, and each time counts towards `rabbitmq.delivery_limit`.
+
+Consumers ask for it, which RabbitMQ heeds since 4.3; the brokers we start are configured with it (`consumer_timeout`).
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
