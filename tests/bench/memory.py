@@ -15,7 +15,7 @@ from models.course import Course
 from services import enrollments, seats
 from tests.bench.procfs import Memory, memory
 from tests.bench.world import World, world
-from tests.support.product import free_port
+from tests.support.ports import free_port
 from tests.support.scenes import add_course, add_order
 from tests.support.wait import until
 

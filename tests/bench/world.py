@@ -25,7 +25,8 @@ from tests.api.authoring import Author
 from tests.bench.bare_api import SCHEMA
 from tests.support import isolation
 from tests.support.catalogue import Catalogue
-from tests.support.product import Product, free_port, own_account, running
+from tests.support.ports import free_port
+from tests.support.product import Product, own_account, running
 from tests.support.sandbox import Sandbox
 from tests.support.stack import Servers
 from tests.support.wait import until

@@ -12,7 +12,8 @@ import yaml
 
 from core.settings import Settings
 from tests.support import isolation
-from tests.support.product import LYCEUM, free_port
+from tests.support.ports import free_port
+from tests.support.product import LYCEUM
 from tests.support.stack import Servers
 from tests.support.wait import until
 

@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from models.process import Process
 from services.outbox import emit
 from tests.support.isolation import as_environment
 from tests.support.messaging import command, published, running
+from tests.support.ports import free_port
 from tests.support.wait import until
 
 
@@ -74,16 +74,10 @@ async def test_gauges_show_what_waits_and_what_is_stuck(queues: Settings, db: Da
     assert _gauge("lyceum_queue_consumers", queue=queue) == 0
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @asynccontextmanager
 async def process(settings: Settings, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """`lyceum ARGUMENTS` with its health page, and that page's address."""
-    port = _free_port()
+    port = free_port()
     served = settings.model_copy(update={"telemetry": settings.telemetry.model_copy(update={"metrics_port": port})})
     started = await asyncio.create_subprocess_exec(
         *command(*arguments), env=os.environ | as_environment(served), stdout=asyncio.subprocess.DEVNULL

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,15 +11,14 @@ import aiohttp
 import psutil
 
 from tests.integration.stripe_sandbox import Receiver, receiver
+from tests.support.ports import free_port
 
 HEADERS = {"Authorization": "Bearer sk_test_lyceum", "Idempotency-Key": "k"}
 
 
 @asynccontextmanager
 async def _process(state: Path, **environment: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -43,7 +41,7 @@ async def _process(state: Path, **environment: str) -> AsyncIterator[tuple[async
 
 async def _healthy(url: str) -> None:
     async with aiohttp.ClientSession() as http:
-        for _ in range(600):
+        while True:
             try:
                 async with http.get(f"{url}/healthz") as response:
                     assert await response.json() == {"status": "ok"}

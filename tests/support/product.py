@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 
 from core.settings import Settings
 from tests.support.isolation import as_environment
+from tests.support.ports import free_port
 from tests.support.wait import until
 
 LYCEUM = Path(sys.executable).with_name("lyceum")
@@ -26,13 +26,6 @@ COMMANDS = {
     "notifications": ["consume", "notifications"],
     "search": ["consume", "search"],
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def own_account(settings: Settings, home: Path, *, stuck_after: float = 300.0) -> Settings:
@@ -99,7 +92,7 @@ class Product:
                 answer = repr(error)
                 return False
             answer = response.text
-            return response.status_code == 200
+            return response.status_code == 200 and self._running[name].returncode is None
 
         try:
             await until(answers, timeout=timeout, every=0.1)
