@@ -44,13 +44,23 @@ class RabbitMQSettings(BaseModel):
 
 
 class TemporalSettings(BaseModel):
-    """`codec_keys` is a keyring `id:base64,…`; the first key encrypts, all decrypt."""
+    """`codec_keys` is a keyring `id:base64,…`; the first key encrypts, all decrypt.
+
+    Connections are in clear unless `tls`, an `api_key` or a PEM file is set: `tls_ca` instead of the system's
+    authorities, `tls_cert` with `tls_key` for mutual TLS. `tls_domain` is the server's name where the address is not.
+    """
 
     address: str = ""
     namespace: str = "default"
     task_queue_prefix: str = "lyceum"
     ui_url: str = ""
     codec_keys: SecretStr = SecretStr("")
+    api_key: SecretStr = SecretStr("")
+    tls: bool = False
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    tls_domain: str = ""
     rpc_timeout: float = 8.0
     graceful_shutdown: float = 30.0
     max_concurrent_activities: int = 24
