@@ -9,7 +9,9 @@ SENTENCES: Final[Mapping[str, str]] = {
     "order.placed": "You placed the order for {total}. Your seats are held.",
     "checkout.opened": "The payment page is open.",
     "payment.received": "Stripe captured {total}.",
+    "payment.failed": "The payment failed at your bank, and nothing was taken.",
     "order.paid": "Your payment was booked and your courses are open.",
+    "order.given": "The order costs nothing, and your courses are open.",
     "order.settled": "Stripe settled the payment: {net} after a fee of {fee}.",
     "order.expired": "Nobody paid in time, so the order ended and its seats were given back.",
     "order.canceled": "You canceled the order and its seats were given back.",
@@ -35,6 +37,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "already_owned": "you already have the course",
     "course_closed": "the course is no longer offered",
     "course_full": "the course is full",
+    "payment_failed": "the payment failed",
     "checkout_refused": "the payment page could not be opened",
 }
 

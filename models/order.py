@@ -88,6 +88,8 @@ class CheckoutSession(Base):
     n: Mapped[int]
     url: Mapped[str]
     expires_at: Mapped[datetime]
+    failed_at: Mapped[datetime | None]
+    """When Stripe was seen to say that its payment failed after it was completed, as bank debits may."""
 
     __table_args__ = (Index("ix_checkout_sessions_order_id_n", "order_id", "n"),)
 

@@ -5,23 +5,31 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, text
+import structlog
+from prometheus_client import Counter
+from sqlalchemy import bindparam, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.settings import PlatformSettings
 from domain import ledger as postings
 from domain.contracts.events import OrderPaid, OrderSettled, PaymentUnapplied
 from domain.contracts.processes import ApplyPayments, OrderState
-from domain.orders import OPEN, Charge, Payable, PayableLine, Verdict, judge
+from domain.orders import OPEN, Charge, Payable, PayableLine, Unapplied, Verdict, judge
 from domain.pricing import Share, split
-from models.order import Order, OrderLine
+from models.order import CheckoutSession, Order, OrderLine
 from models.payment import Payment
 from services import earnings, enrollments, ledger, orders, outbox, refunds, seats, timeline
 from services.seats import Offer
 
 Fact = TypeVar("Fact")
 
+logger = structlog.get_logger()
+UNAPPLIED = Counter("lyceum_unapplied_payments_total", "Payments of which some buys nothing and goes back", ["reason"])
+
 _PAYMENTS = select(Payment).where(Payment.order_id == bindparam("order_id")).order_by(Payment.created_at, Payment.id)
+_FAILED = select(
+    exists().where(CheckoutSession.order_id == bindparam("order_id"), CheckoutSession.failed_at.is_not(None))
+)
 _END_CLAIMS = text(
     """
     update course_claims
@@ -53,11 +61,20 @@ async def apply(
     if payments and order.status == "paid" and order.settled_at is None and all(p.settled_at for p in payments):
         await booking.settled(payments)
     if command.close and order.status in OPEN:
-        await orders.close(
-            session, order, "canceled" if command.close == "canceled" else "expired", command.now, command.close
-        )
+        await orders.close(session, order, await _ending(session, order, payments, command.close), command.now)
     await session.flush()
     return await orders.describe(session, order)
+
+
+async def _ending(session: AsyncSession, order: Order, payments: Sequence[Payment], close: str) -> str:
+    """Why an order that bought nothing ends: `expired` only when nobody paid, or tried to, in time."""
+    if close != "expired":
+        return close
+    if payments:
+        return payments[-1].unapplied_reason or close
+    if not order.gross:
+        return Unapplied.FULL
+    return "payment_failed" if await session.scalar(_FAILED, {"order_id": order.id}) else close
 
 
 class _Booking:
@@ -158,7 +175,8 @@ class _Booking:
             line.granted_at = self.now
         await seats.release(self.session, order.id)
         order.status, order.paid_at, order.closed_at, order.closed_reason = "paid", self.now, None, None
-        await timeline.record(self.session, ("order", order.id), "order.paid", self.now)
+        kind = "order.paid" if order.gross else "order.given"
+        await timeline.record(self.session, ("order", order.id), kind, self.now)
         await outbox.emit(self.session, OrderPaid(order_id=order.id, student_id=order.student_id), key=str(order.id))
 
     async def _own(self, course_ids: Sequence[UUID]) -> None:
@@ -173,6 +191,8 @@ class _Booking:
         """Owes the stray money to the student and requests its return; its own process carries that out."""
         order, reason = self.order, str(verdict.reason)
         payment.unapplied_amount, payment.unapplied_reason = verdict.unapplied, reason
+        UNAPPLIED.labels(reason).inc()
+        logger.warning("payment_unapplied", order=str(order.id), payment=str(payment.id), reason=reason)
         await self._post(
             postings.unapplied(
                 charge=payment.stripe_charge,

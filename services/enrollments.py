@@ -24,6 +24,8 @@ from services.seats import Offer
 
 _LIVE_LIST = ", ".join(map(repr, LIVE))
 
+_GRANTED_BY: Final = {"order": "system", "free": "student", "admin": "admin"}
+
 _CLAIM = text(
     """
     insert into course_claims (id, student_id, course_id, order_id, state)
@@ -113,8 +115,8 @@ with claimed as (
 ), granted as (
   insert into enrollment_grants (id, enrollment_id, source, actor_id) select $5, id, 'free', $1 from enrolled
 ), told as (
-  insert into timeline_entries (id, subject_kind, subject_id, key, at, actor, kind, details)
-  select $7, 'enrollment', id, $8, $6, 'system', 'enrollment.granted', '{{"source": "free"}}' from enrolled
+  insert into timeline_entries (id, subject_kind, subject_id, key, at, actor, actor_id, kind, details)
+  select $7, 'enrollment', id, $8, $6, 'student', $1, 'enrollment.granted', '{{"source": "free"}}' from enrolled
 ), event as (
   insert into outbox (id, type, subject, data, traceparent) select $9, $10, $11, $12, $13 from enrolled
   returning subject
@@ -199,7 +201,14 @@ async def grant(
         )
     ).scalar_one()
     await timeline.record(
-        session, ("enrollment", enrollment_id), "enrollment.granted", now, key=f"grant:{grant_id}", source=source
+        session,
+        ("enrollment", enrollment_id),
+        "enrollment.granted",
+        now,
+        key=f"grant:{grant_id}",
+        actor=_GRANTED_BY[source],
+        actor_id=None if source == "order" else actor_id,
+        source=source,
     )
     event = EnrollmentGranted(enrollment_id=enrollment_id, course_id=offer.id, student_id=student_id, source=source)
     await outbox.emit(session, event, key=str(grant_id))
@@ -230,9 +239,17 @@ async def end(
         )
         .values(state="released")
     )
-    kind = f"enrollment.{status}"
-    await timeline.record(session, ("enrollment", enrollment_id), kind, now, reason=enrollment.ended_reason)
-    event = EnrollmentWithdrawn if status == "withdrawn" else EnrollmentRevoked
+    withdrawn = status == "withdrawn"
+    await timeline.record(
+        session,
+        ("enrollment", enrollment_id),
+        f"enrollment.{status}",
+        now,
+        actor="student" if withdrawn else "system",
+        actor_id=enrollment.student_id if withdrawn else None,
+        reason=enrollment.ended_reason,
+    )
+    event = EnrollmentWithdrawn if withdrawn else EnrollmentRevoked
     await outbox.emit(
         session,
         event(enrollment_id=enrollment_id, course_id=enrollment.course_id, student_id=enrollment.student_id),

@@ -1,11 +1,11 @@
 """What an event is worth telling to whom, in which words."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.contracts import events
@@ -16,6 +16,7 @@ from models.enrollment import Enrollment
 from models.identity import EmailToken
 from models.order import Order, OrderLine
 from models.payment import Payment, Refund
+from services import orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,11 @@ async def _published(session: AsyncSession, event: events.CoursePublished) -> No
     )
 
 
-async def _order(session: AsyncSession, order_id: UUID) -> tuple[Order, list[OrderLine]]:
-    order = (await session.scalars(select(Order).where(Order.id == order_id))).one()
-    lines = await session.scalars(select(OrderLine).where(OrderLine.order_id == order_id).order_by(OrderLine.position))
-    return order, list(lines)
+async def _order(session: AsyncSession, order_id: UUID) -> tuple[Order, Sequence[OrderLine]]:
+    return await session.get_one(Order, order_id), await orders.lines_of(session, order_id)
 
 
-def _titles(lines: list[OrderLine]) -> str:
+def _titles(lines: Sequence[OrderLine]) -> str:
     names = [f"“{line.title}”" for line in lines]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -135,6 +134,14 @@ def _titles(lines: list[OrderLine]) -> str:
 async def _paid(session: AsyncSession, event: events.OrderPaid) -> Notice:
     order, lines = await _order(session, event.order_id)
     granted = [line for line in lines if line.granted_at is not None]
+    if not order.gross:
+        return Notice(
+            order.student_id,
+            "order.given",
+            f"Welcome to {_titles(granted)}",
+            (f"Your order cost nothing, and the way into {_titles(granted)} is open.",),
+            data={"order_id": str(order.id)},
+        )
     total = sum(line.net for line in granted)
     rows = [(line.title, str(Money(line.net, order.currency))) for line in granted]
     if order.tax_total and len(granted) == len(lines):
@@ -154,17 +161,25 @@ async def _paid(session: AsyncSession, event: events.OrderPaid) -> Notice:
     )
 
 
+async def _charged(session: AsyncSession, order: Order) -> str:
+    """What an order that bought nothing cost."""
+    paid = await session.scalar(select(exists().where(Payment.order_id == order.id)))
+    return "What you paid goes back to you" if paid else "You have not been charged"
+
+
 @_composes(events.OrderExpired)
-async def _expired(session: AsyncSession, event: events.OrderExpired) -> Notice:
+async def _expired(session: AsyncSession, event: events.OrderExpired) -> Notice | None:
     order, lines = await _order(session, event.order_id)
+    if order.status == "paid":
+        return None  # money that came late was faster than this message
     why = "it was not paid in time" if order.closed_reason in (None, "expired") else phrase(order.closed_reason)
     return Notice(
         order.student_id,
         "order.expired",
         "Your order has ended",
         (
-            f"Your order for {_titles(lines)} has ended: {why}. You have not been charged, and the seats it held were "
-            "given back.",
+            f"Your order for {_titles(lines)} has ended: {why}. {await _charged(session, order)}, and the seats it "
+            "held were given back.",
             "You can order again at any time.",
         ),
         data={"order_id": str(order.id)},
@@ -172,20 +187,22 @@ async def _expired(session: AsyncSession, event: events.OrderExpired) -> Notice:
 
 
 @_composes(events.OrderCanceled)
-async def _canceled(session: AsyncSession, event: events.OrderCanceled) -> Notice:
+async def _canceled(session: AsyncSession, event: events.OrderCanceled) -> Notice | None:
     order, lines = await _order(session, event.order_id)
+    if order.status == "paid":
+        return None  # money that came late was faster than this message
     return Notice(
         order.student_id,
         "order.canceled",
         "Your order is canceled",
-        (f"You canceled your order for {_titles(lines)}. You have not been charged.",),
+        (f"You canceled your order for {_titles(lines)}. {await _charged(session, order)}.",),
         data={"order_id": str(order.id)},
     )
 
 
 @_composes(events.PaymentUnapplied)
 async def _unapplied(session: AsyncSession, event: events.PaymentUnapplied) -> Notice:
-    payment = (await session.scalars(select(Payment).where(Payment.id == event.payment_id))).one()
+    payment = await session.get_one(Payment, event.payment_id)
     amount = Money(payment.unapplied_amount, payment.currency)
     return Notice(
         event.student_id,
@@ -202,7 +219,7 @@ async def _unapplied(session: AsyncSession, event: events.PaymentUnapplied) -> N
 
 @_composes(events.PaymentReturned)
 async def _returned(session: AsyncSession, event: events.PaymentReturned) -> Notice:
-    refund = (await session.scalars(select(Refund).where(Refund.id == event.refund_id))).one()
+    refund = await session.get_one(Refund, event.refund_id)
     amount = Money(refund.amount, refund.currency)
     return Notice(
         event.student_id,
@@ -218,7 +235,7 @@ async def _returned(session: AsyncSession, event: events.PaymentReturned) -> Not
 
 
 async def _course_title(session: AsyncSession, course_id: UUID) -> str:
-    return (await session.scalars(select(Course.title).where(Course.id == course_id))).one()
+    return (await session.get_one(Course, course_id)).title
 
 
 @_composes(events.EnrollmentGranted)

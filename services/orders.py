@@ -91,7 +91,7 @@ async def place(
         actor_id=student_id,
         total=order.gross,
         currency=order.currency,
-        next_step="open the payment page",
+        next_step="open the payment page" if order.gross else "open the courses",
     )
     await outbox.emit(session, OrderPlaced(order_id=order.id, student_id=student_id), key=str(order.id))
     return order
@@ -261,18 +261,30 @@ async def record_checkout(
     return await describe(session, order)
 
 
-async def close(session: AsyncSession, order: Order, status: str, now: datetime, reason: str) -> None:
-    """Ends an unpaid order (`expired` or `canceled`) and gives back what it held."""
-    order.status, order.closed_reason, order.closed_at = status, reason, now
+async def close(session: AsyncSession, order: Order, reason: str, now: datetime) -> None:
+    """Ends an order that bought nothing, as its student asked (`canceled`) or for another reason.
+
+    What it held is given back.
+    """
+    canceled = reason == "canceled"
+    order.status = "canceled" if canceled else "expired"
+    order.closed_reason, order.closed_at = reason, now
     await seats.release(session, order.id)
     await session.execute(
         update(CourseClaim)
         .where(CourseClaim.order_id == order.id, CourseClaim.state == "claimed")
         .values(state="released")
     )
-    kind = "order.refused" if reason == "checkout_refused" else f"order.{status}"
-    await timeline.record(session, ("order", order.id), kind, now, reason=reason)
-    event = OrderCanceled if status == "canceled" else OrderExpired
+    await timeline.record(
+        session,
+        ("order", order.id),
+        f"order.{reason}" if reason in ("canceled", "expired") else "order.refused",
+        now,
+        actor="student" if canceled else "system",
+        actor_id=order.student_id if canceled else None,
+        reason=reason,
+    )
+    event = OrderCanceled if canceled else OrderExpired
     await outbox.emit(session, event(order_id=order.id, student_id=order.student_id), key=str(order.id))
 
 

@@ -11,6 +11,7 @@ from core.db import Database
 from core.ids import new_id
 from core.integrations.stripe import ChargeState, CheckoutState
 from domain.contracts.processes import PaymentsSeen
+from services import timeline
 
 _UNFINISHED = """
 select array_agg(stripe_session order by n) as ids from checkout_sessions
@@ -37,6 +38,12 @@ _BALANCE_TXN = text(
 )
 
 
+_FAILED = text("update checkout_sessions set failed_at = :now where stripe_session = :id and failed_at is null")
+
+_NEVER_PAID = frozenset({"requires_payment_method", "canceled"})
+"""What a payment intent says after its failure. A completed session offers no second try."""
+
+
 async def unfinished_sessions(db: Database, order_id: UUID) -> Sequence[str]:
     """Stripe's ids of the order's Checkout Sessions of which Stripe may know more than we do.
 
@@ -53,13 +60,20 @@ async def record_seen(
     still_open = False
     for checkout in seen:
         intent = checkout.payment_intent
-        charge = intent.charge if intent is not None and intent.charge is not None and intent.charge.paid else None
-        # A completed session may still be without its money: some payment methods take days.
-        waiting = checkout.status == "open" or (checkout.status == "complete" and charge is None)
-        still_open = still_open or waiting
-        if intent is not None and charge is not None:
-            await _record_charge(session, order_id, checkout, intent.id, charge, now)
+        if intent is not None and intent.status == "succeeded" and intent.charge is not None:
+            await _record_charge(session, order_id, checkout, intent.id, intent.charge, now)
+        elif checkout.status == "complete" and intent is not None and intent.status in _NEVER_PAID:
+            await _record_failure(session, order_id, checkout, now)
+        elif checkout.status in ("open", "complete"):  # some payment methods take days after the session is complete
+            still_open = True
     return PaymentsSeen(open=still_open)
+
+
+async def _record_failure(session: AsyncSession, order_id: UUID, checkout: CheckoutState, now: datetime) -> None:
+    await session.execute(_FAILED, {"id": checkout.id, "now": now})
+    await timeline.record(
+        session, ("order", order_id), "payment.failed", now, key=f"failed:{checkout.id}", actor="stripe"
+    )
 
 
 async def _record_charge(

@@ -80,7 +80,7 @@ async def test_a_student_joins_a_free_course(shop: Counter) -> None:
     [entry] = (await shop.get(f"/enrollments/{enrollment['id']}/timeline", student))["items"]
     assert entry == {
         "at": enrollment["created_at"],
-        "actor": "system",
+        "actor": "student",
         "kind": "enrollment.granted",
         "message": "You have access to the course.",
         "details": {"source": "free"},

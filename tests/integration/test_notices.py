@@ -128,6 +128,48 @@ async def test_an_order_that_ended_says_that_nothing_was_charged(
     canceled = await add_order(session, student.id, courses[0], granted=0, status="canceled")
     notice = await compose(session, events.OrderCanceled(order_id=canceled.id, student_id=student.id))
     assert _told(notice) == (student.id, "order.canceled", "Your order is canceled")
+    assert notice is not None
+    assert notice.paragraphs == ("You canceled your order for “Fresh Bread”. You have not been charged.",)
+
+
+async def test_an_order_that_ended_in_spite_of_a_payment_says_why_and_that_the_money_goes_back(
+    session: AsyncSession, student: User, courses: list[Course]
+) -> None:
+    expired = await add_order(session, student.id, courses[0], granted=0, status="expired")
+    expired.closed_reason = "amount_mismatch"
+    await add_stray_payment(session, expired, 4899, "amount_mismatch")
+    notice = await compose(session, events.OrderExpired(order_id=expired.id, student_id=student.id))
+    assert notice is not None
+    assert notice.paragraphs[0] == (
+        "Your order for “Fresh Bread” has ended: the amount is not the order's. What you paid goes back to you, and "
+        "the seats it held were given back."
+    )
+    canceled = await add_order(session, student.id, courses[0], granted=0, status="canceled")
+    await add_stray_payment(session, canceled, 4900, "course_full")
+    notice = await compose(session, events.OrderCanceled(order_id=canceled.id, student_id=student.id))
+    assert notice is not None
+    assert notice.paragraphs == ("You canceled your order for “Fresh Bread”. What you paid goes back to you.",)
+
+
+async def test_an_end_that_late_money_undid_is_not_told(
+    session: AsyncSession, student: User, courses: list[Course]
+) -> None:
+    order = await add_order(session, student.id, courses[0], granted=1, status="paid")
+    for event in (events.OrderExpired, events.OrderCanceled):
+        assert await compose(session, event(order_id=order.id, student_id=student.id)) is None
+
+
+async def test_an_order_that_cost_nothing_speaks_of_no_payment(
+    session: AsyncSession, student: User, courses: list[Course]
+) -> None:
+    courses[0].price_amount = courses[0].price_currency = None
+    order = await add_order(session, student.id, courses[0], granted=1, status="paid")
+    notice = await compose(session, events.OrderPaid(order_id=order.id, student_id=student.id))
+    assert _told(notice) == (student.id, "order.given", "Welcome to “Fresh Bread”")
+    assert notice is not None
+    assert (notice.paragraphs, notice.rows) == (
+        ("Your order cost nothing, and the way into “Fresh Bread” is open.",), (),
+    )  # fmt: skip
 
 
 async def test_stray_money_is_explained_when_it_comes_and_when_it_goes(

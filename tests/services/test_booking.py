@@ -96,7 +96,10 @@ async def test_wrong_money_buys_nothing_and_is_owed_back(till: Till, wrong: dict
     state = await till.pay(order, charged(order, **wrong), close="expired")
     amount, currency = wrong.get("amount", 4900), wrong.get("currency", "usd")
     assert (state.status, state.settled) == ("expired", True)
-    assert await till.order(order) == ("expired", "expired", False)
+    assert await till.order(order) == ("expired", reason, False)
+    assert (await till.told("order", order.id))[1:] == [
+        ("stripe", "payment.received"), ("stripe", "payment.unapplied"), ("system", "order.refused"),
+    ]  # fmt: skip
     assert await till.payments(order) == [("unapplied", amount, reason, True)]
     assert await till.books(order) == {
         f"stripe_balance {currency}": amount - 172,
@@ -222,6 +225,17 @@ async def test_an_order_that_costs_nothing_is_granted_without_a_posting(till: Ti
     assert await till.order(order) == ("paid", None, True)
     assert (await till.books(order), await till.access(student), await till.held()) == ({}, {course}, 0)
     assert await till.events(order) == ["order.placed.v1", "order.paid.v1"]
+    assert await till.told("order", order.id) == [("student", "order.placed"), ("system", "order.given")]
+
+
+async def test_a_free_order_whose_seat_is_gone_ends_because_the_course_is_full(till: Till) -> None:
+    course = await till.course(None, capacity=1)
+    order = await till.place(await till.student(), course)
+    await till.lapse(order)
+    assert (await till.book(await till.place(await till.student(), course))).status == "paid"
+    assert (await till.book(order, close="expired")).status == "expired"
+    assert await till.order(order) == ("expired", "course_full", False)
+    assert (await till.told("order", order.id))[1:] == [("system", "order.refused")]
 
 
 async def test_a_charge_that_was_converted_is_booked_in_both_currencies(till: Till) -> None:
@@ -253,6 +267,11 @@ async def test_an_unpaid_order_that_ends_gives_back_what_it_held(till: Till, clo
     assert await till.order(order) == (status, close, False)
     assert (await till.held(), await till.claims(student), await till.books(order)) == (0, {}, {})
     assert await till.events(order) == ["order.placed.v1", f"order.{status}.v1"]
+    assert (await till.told("order", order.id))[1:] == [{
+        "expired": ("system", "order.expired"),
+        "canceled": ("student", "order.canceled"),
+        "checkout_refused": ("system", "order.refused"),
+    }[close]]  # fmt: skip
     assert (await till.pay(await till.place(await till.student(), course))).status == "paid"
 
 
@@ -311,13 +330,14 @@ async def test_what_stripe_says_before_there_is_money_books_nothing(till: Till) 
     order = await till.place(await till.student(), await till.course())
     paid = charged(order)
     assert paid.payment_intent is not None
-    assert paid.payment_intent.charge is not None
-    failed = replace(paid.payment_intent, charge=replace(paid.payment_intent.charge, paid=False))
+    declined = replace(paid.payment_intent, status="requires_payment_method")
     waiting = [
         (replace(paid, status="open", payment_intent=None), True),
-        (replace(paid, status="open", payment_intent=failed), True),
-        (replace(paid, status="complete", payment_intent=failed), True),  # a method that takes days
+        (replace(paid, status="open", payment_intent=declined), True),
+        (replace(paid, payment_intent=replace(declined, status="processing")), True),  # a method that takes days
+        (replace(paid, payment_intent=replace(declined, status="requires_action")), True),
         (replace(paid, status="expired", payment_intent=None), False),
+        (replace(paid, status="expired", payment_intent=replace(declined, status="canceled")), False),
     ]
     for seen, open_ in waiting:
         assert await till.see(order, seen) == PaymentsSeen(open=open_)
@@ -329,6 +349,23 @@ async def test_what_stripe_says_before_there_is_money_books_nothing(till: Till) 
     assert (await till.book(order)).status == "paid"
 
 
+@pytest.mark.parametrize("status", ["requires_payment_method", "canceled"])
+async def test_a_payment_that_fails_days_later_ends_the_order(till: Till, status: str) -> None:
+    student, course = await till.student(), await till.course(capacity=1)
+    order = await till.place(student, course)
+    paid = charged(order)
+    assert paid.payment_intent is not None
+    await till.open_page(order, paid.id)
+    for _ in range(2):
+        failed = await till.see(order, replace(paid, payment_intent=replace(paid.payment_intent, status=status)))
+        assert failed == PaymentsSeen(open=False)
+    assert (await till.book(order, close="expired")).status == "expired"
+    assert await till.order(order) == ("expired", "payment_failed", False)
+    assert (await till.claims(student), await till.held(), await till.payments(order)) == ({}, 0, [])
+    assert (await till.told("order", order.id))[2:] == [("stripe", "payment.failed"), ("system", "order.refused")]
+    assert await till.events(order) == ["order.placed.v1", "order.expired.v1"]
+
+
 async def test_a_withdrawn_course_can_be_bought_again(till: Till) -> None:
     student, course = await till.student(), await till.course()
     await till.pay(await till.place(student, course))
@@ -336,6 +373,9 @@ async def test_a_withdrawn_course_can_be_bought_again(till: Till) -> None:
     async with till.db.transaction() as session:
         ended = await enrollments.end(session, enrollment, "withdrawn", NOW)
     assert ended.status == "withdrawn"
+    assert await till.told("enrollment", enrollment) == [
+        ("system", "enrollment.granted"), ("student", "enrollment.withdrawn"),
+    ]  # fmt: skip
     assert await till.claims(student) == {}
     again = await till.place(student, course)
     assert (await till.pay(again)).status == "paid"

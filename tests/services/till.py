@@ -11,7 +11,7 @@ from core.db import Database
 from core.ids import new_id
 from core.integrations.stripe import BalanceTxn, ChargeState, CheckoutState, PaymentState
 from core.settings import PlatformSettings
-from domain.contracts.processes import ApplyPayments, OrderState, PaymentsSeen
+from domain.contracts.processes import ApplyPayments, CheckoutCreated, OrderState, PaymentsSeen
 from models.order import Order
 from services import booking, orders, payments
 from tests.support import scenes
@@ -19,8 +19,9 @@ from tests.support import scenes
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 POLICY = PlatformSettings()
 FACTS = (
-    "orders", "order_lines", "payments", "refunds", "course_claims", "seat_holds", "enrollments", "enrollment_grants",
-    "earnings", "ledger_transactions", "ledger_entries", "ledger_balances", "timeline_entries", "outbox",
+    "orders", "order_lines", "payments", "refunds", "course_claims", "seat_holds", "checkout_sessions", "enrollments",
+    "enrollment_grants", "earnings", "ledger_transactions", "ledger_entries", "ledger_balances", "timeline_entries",
+    "outbox",
 )  # fmt: skip
 
 
@@ -80,6 +81,19 @@ class Till:
     async def place(self, student: UUID, *courses: UUID) -> Order:
         async with self.db.transaction() as session:
             return await orders.place(session, student, courses, idempotency_key=str(new_id()), policy=POLICY, now=NOW)
+
+    async def open_page(self, order: Order, stripe_session: str) -> None:
+        """Stripe has made the order's Checkout Session."""
+        page = CheckoutCreated(n=1, stripe_session=stripe_session, url="https://pay", expires_at=order.expires_at)
+        async with self.db.transaction() as session:
+            await orders.record_checkout(session, order.id, page, NOW)
+
+    async def lapse(self, order: Order) -> None:
+        """Nobody came back to the order for so long that its seats are no longer held."""
+        async with self.db.transaction() as session:
+            await session.execute(
+                text("update seat_holds set expires_at = :now where order_id = :id"), {"id": order.id, "now": NOW}
+            )
 
     async def see(self, order: Order, *seen: CheckoutState) -> PaymentsSeen:
         async with self.db.transaction() as session:
@@ -146,6 +160,15 @@ class Till:
     async def events(self, order: Order) -> list[str]:
         found = await self.rows("select type from outbox where subject = :s order by seq", s=f"order/{order.id}")
         return [row[0] for row in found]
+
+    async def told(self, kind: str, subject: UUID) -> list[tuple[Any, ...]]:
+        """Who did what, on the subject's timeline; without what only staff may read."""
+        return await self.rows(
+            "select actor, kind from timeline_entries where subject_kind = :kind and subject_id = :id"
+            " and audience = 'student' order by seq",
+            kind=kind,
+            id=subject,
+        )
 
     async def facts(self) -> dict[str, list[str]]:
         """Every row of every table booking writes."""

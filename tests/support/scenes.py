@@ -74,8 +74,8 @@ async def add_order(session: AsyncSession, student_id: UUID, *courses: Course, g
             course_id=course.id,
             creator_id=course.owner_id,
             title=course.title,
-            list_amount=course.price_amount,
-            net=course.price_amount,
+            list_amount=course.price_amount or 0,
+            net=course.price_amount or 0,
             platform_bps=3000,
             granted_at=now if position < granted else None,
         )

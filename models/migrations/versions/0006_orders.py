@@ -201,6 +201,7 @@ def _checkout_sessions() -> None:
         sa.Column("n", sa.Integer(), nullable=False),
         sa.Column("url", sa.String(), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["order_id"], ["orders.id"], name=op.f("fk_checkout_sessions_order_id"), ondelete="CASCADE"
         ),
