@@ -35,6 +35,7 @@ def _export_traces(endpoint: str, service: str, environment: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    from core.redaction import Redacting
     from core.sampling import sampler
 
     provider = TracerProvider(
@@ -48,7 +49,7 @@ def _export_traces(endpoint: str, service: str, environment: str) -> None:
         ),
     )
     exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(Redacting(exporter)))
     trace.set_tracer_provider(provider)
     AsyncPGInstrumentor().instrument()  # type: ignore[no-untyped-call]
 
