@@ -5,7 +5,7 @@ With `Authorization: Bearer sk_test_…` a call concerns that account, without i
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -81,9 +81,10 @@ class Endpoint(BaseModel):
 
 
 @router.get("/healthz")
-async def healthz(sandbox: TheSandbox) -> dict[str, str]:
-    sandbox.store.execute("select 1").fetchone()
-    return {"status": "ok"}
+async def healthz(sandbox: TheSandbox, response: Response) -> dict[str, str]:
+    """503 when what is due cannot be done."""
+    response.status_code = 503 if sandbox.failing else 200
+    return {"status": "failing" if sandbox.failing else "ok"}
 
 
 @router.get("/_sandbox/clock")

@@ -3,18 +3,18 @@
 import asyncio
 import hashlib
 import logging
+import sqlite3
 from pathlib import Path
 
 from deploy.stripe_sandbox.clock import Clock
 from deploy.stripe_sandbox.context import Context
 from deploy.stripe_sandbox.delivery import Deliverer
-from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.faults import Faults
 from deploy.stripe_sandbox.idempotency import IdempotencyKeys
 from deploy.stripe_sandbox.registry import JOBS
 from deploy.stripe_sandbox.store import Store
 
-_IDLE = 60.0
+_IDLE, _PAUSE = 60.0, 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +33,8 @@ class Sandbox:
         self.keys = IdempotencyKeys(self.store, self.clock)
         self.deliverer = Deliverer(self.store, self.clock, self.faults)
         self.public_url = public_url.rstrip("/")
+        self.failing = False
+        """Whether the loop could not do what is due."""
 
     def context(
         self, account: str, *, base_url: str = "", request_id: str | None = None, key: str | None = None
@@ -61,7 +63,9 @@ class Sandbox:
                 with self.store.transaction():
                     self.store.execute("delete from jobs where id = ?", number)
                     JOBS[kind](self.context(account), subject)
-            except StripeError:
+            except sqlite3.Error:
+                raise
+            except Exception:
                 _log.exception("job %s of %s failed and is dropped", kind, subject)
                 self.store.execute("delete from jobs where id = ?", number)
 
@@ -74,15 +78,20 @@ class Sandbox:
         self.wake()
 
     async def run(self) -> None:
-        """Do what is due, for ever."""
+        """Do what is due, for ever; after a failure again in a second."""
         while True:
-            self.deliverer.changed.clear()
-            self.run_due_jobs()
-            self.deliverer.start_due()
             try:
+                self.deliverer.changed.clear()
+                self.run_due_jobs()
+                self.deliverer.start_due()
+                self.failing = False
                 await asyncio.wait_for(self.deliverer.changed.wait(), self._until_next())
             except TimeoutError:
                 continue
+            except Exception:
+                self.failing = True
+                _log.exception("what is due could not be done")
+                await asyncio.sleep(_PAUSE)
 
     def _until_next(self) -> float:
         row = self.store.execute("select min(due) from jobs").fetchone()

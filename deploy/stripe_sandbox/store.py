@@ -67,10 +67,10 @@ class Store:
         self._db.execute("begin immediate")
         try:
             yield
+            self._db.commit()
         except BaseException:
-            self._db.execute("rollback")
+            self._db.rollback()
             raise
-        self._db.execute("commit")
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         return self._db.execute(sql, values)

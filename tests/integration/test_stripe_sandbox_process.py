@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from tests.integration.stripe_sandbox import Receiver, receiver
+from tests.integration.stripe_sandbox import Receiver, Served, receiver, serve
 from tests.support.ports import free_port
 
 HEADERS = {"Authorization": "Bearer sk_test_lyceum", "Idempotency-Key": "k"}
@@ -81,6 +82,29 @@ def _webhook(hook: Receiver) -> dict[str, str]:
         "LYCEUM_STRIPE__SECRET_KEY": "sk_test_lyceum",
         "LYCEUM_STRIPE__WEBHOOK_SECRETS": "whsec_new,whsec_old",
     }
+
+
+async def test_an_error_of_its_database_does_not_end_what_it_does_by_itself(tmp_path: Path) -> None:
+    async with serve(tmp_path / "state.db") as sandbox, receiver() as hook:
+        await sandbox.control("PUT", "/endpoints", {"url": hook.url, "secret": "whsec_known"})
+        with sqlite3.connect(tmp_path / "state.db") as other:
+            other.execute("alter table jobs rename to hidden")
+        await sandbox.client.v1.customers.create_async({"email": "a@example.com"})
+        assert await _health(sandbox, 503) == {"status": "failing"}
+        with sqlite3.connect(tmp_path / "state.db") as other:
+            other.execute("alter table hidden rename to jobs")
+        assert await _health(sandbox, 200) == {"status": "ok"}
+        assert [body["type"] for body in await hook.wait_for(1)] == ["customer.created"]
+
+
+async def _health(sandbox: Served, status: int) -> dict[str, str]:
+    """What `/healthz` says once it answers so."""
+    async with asyncio.timeout(10):
+        while True:
+            async with sandbox.http.get(f"{sandbox.url}/healthz") as response:
+                if response.status == status:
+                    return dict(await response.json())
+            await asyncio.sleep(0.05)
 
 
 async def test_it_listens_on_loopback_only(tmp_path: Path) -> None:

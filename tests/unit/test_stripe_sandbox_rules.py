@@ -1,4 +1,6 @@
-"""The sandbox's pure parts: parameters, fees, cards, signatures."""
+"""The sandbox's pure parts: parameters, fees, cards, signatures, transactions."""
+
+import sqlite3
 
 import pytest
 import stripe
@@ -9,6 +11,7 @@ from deploy.stripe_sandbox import cards, money, schema
 from deploy.stripe_sandbox.delivery import sign
 from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.params import compile_params, decode
+from deploy.stripe_sandbox.store import Store
 
 
 def test_the_subset_describes_the_installed_client() -> None:
@@ -99,6 +102,18 @@ def test_only_test_cards_pay(number: str, code: str | None) -> None:
 @given(st.binary(max_size=200).filter(lambda body: _is_text(body)), st.text("abc_", min_size=1))
 def test_signatures_are_those_of_the_official_library(body: bytes, secret: str) -> None:
     assert sign(body, secret, 7) == stripe.WebhookSignature.generate_signature_header(body.decode(), secret, 7)
+
+
+def test_a_commit_that_fails_leaves_no_transaction_behind() -> None:
+    store = Store(":memory:")
+    store.execute("pragma foreign_keys=on")
+    store.execute("create table parents (id integer primary key)")
+    store.execute("create table children (parent integer references parents deferrable initially deferred)")
+    with pytest.raises(sqlite3.IntegrityError), store.transaction():
+        store.execute("insert into children values (1)")
+    with store.transaction():
+        store.execute("insert into parents values (1)")
+    assert store.execute("select count(*) from children").fetchone() == (0,)
 
 
 def _is_text(body: bytes) -> bool:
