@@ -23,6 +23,8 @@ from core.settings import APISettings
 _log = get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+_MAX_RUNNING = 1000
+"""Requests at once; beyond it they are refused: waiting costs memory and ends in timeouts anyway."""
 
 REQUESTS = Counter("lyceum_http_requests_total", "Requests answered", ["method", "route", "status"])
 REQUEST_SECONDS = Histogram("lyceum_http_request_seconds", "Time to the end of the answer", ["method", "route"])
@@ -62,6 +64,7 @@ def stack(settings: APISettings) -> list[Middleware]:
             max_body=settings.max_body,
             max_header=settings.max_header,
             timeout=settings.request_timeout,
+            max_running=_MAX_RUNNING,
         ),
     ]
 
@@ -83,10 +86,11 @@ class RequestContext:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        started, status = time.perf_counter(), 499  # what stays when the client goes before the answer
+        started, ended = time.perf_counter(), 0.0
+        status = 499  # what stays when the client goes before the answer
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -94,11 +98,18 @@ class RequestContext:
                 for name, value in self._headers.items():
                     headers.setdefault(name, value)
             await send(message)
+            if _is_last(message):
+                ended = time.perf_counter()
 
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            _record(scope, status, time.perf_counter() - started)
+            _record(scope, status, (ended or time.perf_counter()) - started)
+
+
+def _is_last(message: Message) -> bool:
+    """Whether it ends the answer. What runs after that, such as background tasks, the client does not wait for."""
+    return message["type"] == "http.response.body" and not message.get("more_body", False)
 
 
 def _request_id(scope: Scope) -> str:
@@ -127,13 +138,15 @@ def _route(scope: MutableMapping[str, Any]) -> str:
 
 
 class Guard:
-    """Limits what one request may cost, and answers 500 when nothing else has answered."""
+    """Limits what one request may cost and how many may run, and answers 500 when nothing else has answered."""
 
-    def __init__(self, app: ASGIApp, *, max_body: int, max_header: int, timeout: float) -> None:
+    def __init__(self, app: ASGIApp, *, max_body: int, max_header: int, timeout: float, max_running: int) -> None:
         self._app = app
         self._max_body = max_body
         self._max_header = max_header
         self._timeout = timeout
+        self._max_running = max_running
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -143,14 +156,17 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
+        self._running += 1
         started = False
+        deadline = asyncio.timeout(self._timeout)
 
         async def watched_send(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
+            if _is_last(message) and not deadline.expired():
+                deadline.reschedule(None)
 
-        deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
                 await self._app(scope, self._limited(receive), watched_send)
@@ -165,8 +181,12 @@ class Guard:
                 _log.exception("request_failed", path=scope["path"], error=type(error).__name__)
                 response = problem(scope, 500, "InternalError", "Something went wrong on our side")
             await response(scope, receive, send)
+        finally:
+            self._running -= 1
 
     def _refuse(self, scope: Scope) -> ASGIApp | None:
+        if self._running >= self._max_running and scope["path"] not in _QUIET_PATHS:
+            return unavailable(scope, "There are too many requests at once. Try again shortly.")
         if sum(len(name) + len(value) for name, value in scope["headers"]) > self._max_header:
             detail = f"All headers together may take {self._max_header} bytes."
             return problem(scope, 431, "HeadersTooLarge", "Request Header Fields Too Large", detail)

@@ -10,8 +10,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from core.settings import APISettings
 
 BACKLOG = 2048
-MAX_CONNECTIONS = 1000
-"""Beyond it the server answers 503 at once: waiting clients cost memory and end in timeouts anyway."""
 HEADER_TIMEOUT = 10.0
 """Seconds. The body and the answer are under the request timeout of `api.middleware`."""
 KEEP_ALIVE = 30
@@ -83,7 +81,6 @@ def configuration(app: FastAPI, settings: APISettings, **changes: Any) -> uvicor
         "access_log": False,
         "server_header": False,
         "backlog": BACKLOG,
-        "limit_concurrency": MAX_CONNECTIONS,
         "timeout_keep_alive": KEEP_ALIVE,
         "timeout_graceful_shutdown": GRACE,
     }

@@ -2,22 +2,26 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx2
 import pytest
-from fastapi import Request
+from fastapi import BackgroundTasks, Request
 from pydantic import SecretStr
-from starlette.responses import StreamingResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.container import AppContainer
+from api.middleware import Guard
 from core.cache import Cache
 from core.settings import Settings
 from services.access import TTL
 from tests.api.conftest import MakeAccount, serving
 
 NOWHERE = "127.0.0.1:1"
+WENT_ON: list[str] = []
 
 
 def changed(settings: Settings, section: str, **values: Any) -> Settings:
@@ -49,6 +53,15 @@ async def small(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
         @app.get("/hang")
         async def hang() -> None:
             await asyncio.Event().wait()
+
+        @app.get("/goes-on")
+        async def goes_on(background: BackgroundTasks) -> str:
+            async def beyond_the_deadline() -> None:
+                await asyncio.wait({asyncio.ensure_future(asyncio.Event().wait())}, timeout=0.3)
+                WENT_ON.append("to its end")
+
+            background.add_task(beyond_the_deadline)
+            return "answered"
 
         @app.get("/stall")
         async def stall() -> StreamingResponse:
@@ -90,6 +103,37 @@ async def test_a_request_that_takes_too_long_is_given_up(small: httpx2.AsyncClie
     answer = await small.get("/hang")
     assert (answer.status_code, answer.json()["code"]) == (503, "ServiceUnavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+async def test_what_goes_on_after_the_answer_is_neither_timed_nor_cut_off(small: httpx2.AsyncClient) -> None:
+    assert (await small.get("/goes-on")).json() == "answered"
+    page = (await small.get("/metrics")).text
+    [seconds] = re.findall(r'lyceum_http_request_seconds_sum\{method="GET",route="/goes-on"\} (\S+)', page)
+    assert float(seconds) < 0.3
+    assert WENT_ON == ["to its end"]
+
+
+async def test_requests_beyond_the_limit_are_refused_and_probes_are_not() -> None:
+    running, finish = asyncio.Semaphore(0), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            running.release()
+            await finish.wait()
+        await PlainTextResponse("done")(scope, receive, send)
+
+    guard = Guard(app, max_body=100, max_header=1000, timeout=30, max_running=2)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://api.test") as client:
+        slow = [asyncio.create_task(client.get("/slow")) for _ in range(2)]
+        for _ in slow:
+            await running.acquire()
+        refused = await client.get("/quick")
+        assert (refused.status_code, refused.json()["code"]) == (503, "ServiceUnavailable")
+        assert refused.headers["retry-after"] == "5"
+        assert [(await client.get(path)).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+        finish.set()
+        assert [(await answer).status_code for answer in slow] == [200, 200]
+        assert (await client.get("/quick")).status_code == 200
 
 
 async def test_an_answer_that_stalls_is_cut_off_instead_of_ended(small: httpx2.AsyncClient) -> None:
