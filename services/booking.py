@@ -138,7 +138,7 @@ class _Booking:
             gross=line.net,
             owned=claim is not None and claim.order_id != self.order.id,
             open=offer.published,
-            seat=await seats.free(self.session, offer, self.now, besides=self.order.id),
+            seat=await seats.free(self.session, offer, self.now, order_id=self.order.id),
         )
 
     async def _sell(self, lines: Sequence[OrderLine]) -> None:

@@ -12,7 +12,15 @@ from core.settings import PlatformSettings
 from domain.contracts.events import OrderCanceled, OrderExpired, OrderPlaced
 from domain.contracts.processes import CheckoutCreated, OrderState
 from domain.errors import FieldError, Invalid
-from domain.orders import OPEN, POLL_AFTER, CourseNotForSale, IdempotencyKeyReused, OrderNotFound, SeatUnavailable
+from domain.orders import (
+    OPEN,
+    POLL_AFTER,
+    CourseNotForSale,
+    IdempotencyKeyReused,
+    OrderNotFound,
+    SeatUnavailable,
+    Unapplied,
+)
 from domain.pricing import validate_charge
 from models.order import CourseClaim, Order, OrderLine
 from services import enrollments, outbox, seats, timeline
@@ -221,14 +229,22 @@ async def describe(session: AsyncSession, order: Order) -> OrderState:
 
 
 async def renew_checkout(session: AsyncSession, order_id: UUID, policy: PlatformSettings, now: datetime) -> OrderState:
-    """A new number and a new end for the checkout, after Stripe refused the last one for good."""
+    """A new number and a new end for the checkout, after Stripe refused the last one for good.
+
+    An order whose seats were given to others meanwhile ends instead.
+    """
     order = await lock(session, order_id)
-    if order.status in OPEN:
+    if order.status not in OPEN:
+        return await describe(session, order)
+    lines = await lines_of(session, order_id)
+    offers = (await seats.lock_offers(session, [line.course_id for line in lines])).values()
+    if all([await seats.free(session, offer, now, order_id=order_id) for offer in offers]):
         order.checkout_n += 1
         order.expires_at = _checkout_end(policy, now)
-        lines = await lines_of(session, order_id)
-        for offer in (await seats.lock_offers(session, [line.course_id for line in lines])).values():
+        for offer in offers:
             await seats.hold(session, offer, order_id, _hold_end(order))
+    else:
+        await close(session, order, Unapplied.FULL, now)
     return await describe(session, order)
 
 

@@ -20,11 +20,12 @@ _LOCK_OFFERS = text(
     """  # noqa: S608  (constants only)
 )
 
-_TAKEN = text(
+_FREE = text(
     """
-    select (select count(*) from enrollments where course_id = :course_id and status in ('active', 'completed'))
-         + (select count(*) from seat_holds
-             where course_id = :course_id and expires_at > :now and order_id is distinct from :besides)
+    select exists (select from seat_holds
+                    where course_id = :course_id and expires_at > :now and order_id = cast(:order_id as uuid))
+        or (select count(*) from enrollments where course_id = :course_id and status in ('active', 'completed'))
+         + (select count(*) from seat_holds where course_id = :course_id and expires_at > :now) < :capacity
     """
 )
 
@@ -61,12 +62,17 @@ async def lock_offers(session: AsyncSession, course_ids: Iterable[UUID]) -> dict
     return {row.id: Offer(**row._mapping) for row in rows}
 
 
-async def free(session: AsyncSession, offer: Offer, now: datetime, *, besides: UUID | None = None) -> bool:
-    """Whether a seat is left, not counting what order `besides` holds. Call it under `lock_offers`."""
+async def free(session: AsyncSession, offer: Offer, now: datetime, *, order_id: UUID | None = None) -> bool:
+    """Whether a seat is left, or is held for the order whatever became of the capacity since.
+
+    Call it under `lock_offers`.
+    """
     if offer.capacity is None:
         return True
-    taken: int = (await session.execute(_TAKEN, {"course_id": offer.id, "now": now, "besides": besides})).scalar_one()
-    return taken < offer.capacity
+    found = await session.execute(
+        _FREE, {"course_id": offer.id, "capacity": offer.capacity, "now": now, "order_id": order_id}
+    )
+    return bool(found.scalar_one())
 
 
 async def hold(session: AsyncSession, offer: Offer, order_id: UUID, until: datetime) -> None:

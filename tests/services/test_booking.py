@@ -10,7 +10,7 @@ import pytest
 
 from core.ids import new_id
 from domain.contracts.processes import PaymentsSeen
-from domain.orders import CourseInOpenOrder, OrderNotFound
+from domain.orders import CourseInOpenOrder, OrderNotFound, SeatUnavailable
 from models.order import Order
 from services import enrollments
 from services.ledger_checks import find_breaks
@@ -202,6 +202,48 @@ async def test_money_in_time_buys_a_course_that_was_unpublished_meanwhile(till: 
     await till.unpublish(course)
     assert (await till.pay(order)).status == "paid"
     assert await till.access(student) == {course}
+
+
+async def test_money_in_time_buys_the_seat_that_was_held_though_the_course_shrank(till: Till) -> None:
+    course = await till.course(capacity=2)
+    seated, waiting, late = await till.student(), await till.student(), await till.student()
+    await till.pay(await till.place(seated, course))
+    order = await till.place(waiting, course)
+    await till.shrink(course, 1)
+    assert (await till.pay(order)).status == "paid"
+    assert await till.access(waiting) == {course}
+    await till.shrink(course, 3)
+    order = await till.place(late, course)
+    await till.shrink(course, 1)
+    await till.lapse(order)  # nothing is promised any more
+    assert (await till.pay(order, charged(order), close="expired")).status == "expired"
+    assert await till.payments(order) == [("unapplied", 4900, "course_full", True)]
+    assert await till.access(late) == set()
+
+
+async def test_a_new_payment_page_keeps_the_seat_or_ends_the_order(till: Till) -> None:
+    course, first = await till.course(capacity=1), await till.student()
+    order = await till.place(first, course)
+    renewed = await till.renew_page(order)
+    assert (renewed.status, renewed.checkout_n, await till.held()) == ("pending", 2, 1)
+
+    await till.lapse(order)
+    taken = await till.place(await till.student(), course)
+    ended = await till.renew_page(order)
+    assert (ended.status, ended.checkout_n, ended.settled) == ("expired", 2, True)
+    assert await till.order(order) == ("expired", "course_full", False)
+    assert (await till.claims(first), await till.held()) == ({}, 1)
+    assert await till.events(order) == ["order.placed.v1", "order.expired.v1"]
+    assert (await till.renew_page(order)).status == "expired"
+    assert (await till.pay(taken)).status == "paid"
+
+    other = await till.course(capacity=1)
+    lapsed = await till.place(first, other)
+    await till.lapse(lapsed)
+    assert ((await till.renew_page(lapsed, LATER)).checkout_n, await till.held()) == (2, 1)  # nobody took the seat
+    with pytest.raises(SeatUnavailable):
+        await till.place(await till.student(), other)
+    assert (await till.pay(lapsed)).status == "paid"
 
 
 async def test_a_course_waiting_in_another_open_order_is_not_bought_twice(till: Till) -> None:

@@ -74,6 +74,12 @@ class Till:
             course.capacity = capacity
             return course.id
 
+    async def shrink(self, course_id: UUID, capacity: int) -> None:
+        async with self.db.transaction() as session:
+            await session.execute(
+                text("update courses set capacity = :capacity where id = :id"), {"id": course_id, "capacity": capacity}
+            )
+
     async def unpublish(self, course_id: UUID) -> None:
         async with self.db.transaction() as session:
             await session.execute(text("update courses set status = 'unpublished' where id = :id"), {"id": course_id})
@@ -87,6 +93,11 @@ class Till:
         page = CheckoutCreated(n=1, stripe_session=stripe_session, url="https://pay", expires_at=order.expires_at)
         async with self.db.transaction() as session:
             await orders.record_checkout(session, order.id, page, NOW)
+
+    async def renew_page(self, order: Order, now: datetime = NOW) -> OrderState:
+        """Stripe refused the order's Checkout Session for good."""
+        async with self.db.transaction() as session:
+            return await orders.renew_checkout(session, order.id, POLICY, now)
 
     async def lapse(self, order: Order) -> None:
         """Nobody came back to the order for so long that its seats are no longer held."""
