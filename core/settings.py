@@ -1,15 +1,18 @@
 """All configuration, read once from the environment (`LYCEUM_<SECTION>__<FIELD>`).
 
-Outside production an env file written by the embedded stack (`.lyceum/env`, or the path in `LYCEUM_ENV_FILE`) supplies
-what the environment does not. Durations are seconds, sizes bytes, money minor units, unless a name says otherwise.
+The env file that `LYCEUM_ENV_FILE` names supplies what the environment does not; outside production the one written by
+the embedded stack does so unnamed. Durations are seconds, sizes bytes, money minor units, unless a name says otherwise.
 """
 
 import os
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core import paths
 
 
 class DatabaseSettings(BaseModel):
@@ -194,10 +197,17 @@ class Settings(BaseSettings):
     """A directory; tests arm failpoints by creating files in it. Refused in production."""
 
 
+def env_file() -> Path | None:
+    """The file to read: a developer's own stack never supplies secrets or addresses to production."""
+    if named := os.environ.get("LYCEUM_ENV_FILE"):
+        return Path(named)
+    return None if os.environ.get("LYCEUM_ENVIRONMENT") == "production" else paths.home() / "env"
+
+
 @lru_cache
 def get_settings() -> Settings:
     """The process's settings, read once."""
-    settings = Settings(_env_file=os.environ.get("LYCEUM_ENV_FILE", ".lyceum/env"))
+    settings = Settings(_env_file=env_file())
     if settings.environment == "production" and settings.failpoints:
         raise ValueError("LYCEUM_FAILPOINTS must not be set in production")
     return settings

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import psutil
 
+from core.paths import PROJECT
 from deploy.local import leftovers, requests
 from deploy.local.errors import StackError
 from deploy.local.services import table
-from deploy.local.stack import PROJECT, Stack
+from deploy.local.stack import Stack
 from deploy.local.state import StackState, creation_time, is_alive
 from deploy.local.status import Board, Deaths, as_json, console, observed, render
 from deploy.local.supervisor import Supervisor, last_lines

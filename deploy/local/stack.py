@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core import paths
 from deploy.local import environment, ports
 from deploy.local.state import StackState
 
-PROJECT = Path(__file__).resolve().parents[2]
 UNPRIVILEGED_USER = "nobody"
 """Whom servers that refuse root run as, when the launcher is root: an account every system has (initdb asks)."""
 
@@ -25,8 +25,8 @@ class Stack:
 
     @classmethod
     def open(cls, home: Path | None = None, environ: Mapping[str, str] = os.environ) -> "Stack":
-        """The stack in `home` (default `LYCEUM_HOME`, else `.lyceum` in the project). Writes nothing."""
-        home = (home or Path(environ.get("LYCEUM_HOME") or PROJECT / ".lyceum")).resolve()
+        """The stack in `home` (default: see core/paths.py). Writes nothing. Raises BadPort."""
+        home = home.resolve() if home else paths.home(environ)
         return cls(home, ports.configured(environ), environment.secrets(home / "env"), dict(environ))
 
     @classmethod

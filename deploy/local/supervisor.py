@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from core.paths import PROJECT
 from deploy.local import ports, requests
 from deploy.local.errors import StackError
 from deploy.local.privileges import launch_line
 from deploy.local.probes import Probe
 from deploy.local.services import Service
-from deploy.local.stack import PROJECT, Stack
+from deploy.local.stack import Stack
 from deploy.local.state import GOOD, ServiceState, creation_time, own_state
 
 MAX_RESTARTS = 5

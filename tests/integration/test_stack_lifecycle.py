@@ -17,9 +17,10 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
+from core.paths import PROJECT
 from core.settings import Settings
 from deploy.local import leftovers, ports
-from deploy.local.stack import PROJECT, script
+from deploy.local.stack import script
 from deploy.local.state import StackState
 from tests.support.wait import until
 

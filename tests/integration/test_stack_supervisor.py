@@ -15,10 +15,11 @@ import psutil
 import pytest
 from rich.console import Console
 
+from core.paths import PROJECT
 from deploy.local import commands, leftovers, ports, requests, status
 from deploy.local.probes import http
 from deploy.local.services import Service
-from deploy.local.stack import PROJECT, Stack
+from deploy.local.stack import Stack
 from deploy.local.state import ServiceState, StackState
 from deploy.local.supervisor import ServiceFailed, Supervisor
 

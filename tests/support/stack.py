@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 from dotenv import dotenv_values
 
+from core.paths import PROJECT
 from deploy.local import commands, ports, requests
-from deploy.local.stack import PROJECT, Stack
+from deploy.local.stack import Stack
 from deploy.local.state import StackState
 from deploy.local.status import as_json, console, observed
 
