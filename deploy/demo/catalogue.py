@@ -89,6 +89,7 @@ class Course(BaseModel):
     @model_validator(mode="after")
     def _could_be_published(self) -> "Course":
         sketch = CourseSketch(
+            published=False,
             summary=self.summary,
             description=self.description,
             category=self.category,
