@@ -114,9 +114,12 @@ class _Pump:
             RELAY_PARTITIONS.set(len(self._store.owned))
             self._rebalance_at = now + _REBALANCE
         if now >= self._prune_at and 0 in self._store.owned:
-            await self._store.prune(self._retention)
-            await self._store.prune_inbox(self._retention + 1)
             self._prune_at = now + _PRUNE
+            try:
+                if await self._store.prune(self._retention):
+                    self._prune_at = now  # there may be more
+            except Exception as error:  # events are published all the same
+                log_failure(log, "old events not pruned", error, retry_in=_PRUNE)
 
     async def _publish(self, rows: Sequence[Any]) -> None:
         failpoints.hit("relay.before_publish")

@@ -32,11 +32,15 @@ limit $3
 _TRY = "select p from unnest($2::int[]) p where pg_try_advisory_lock($1, p)"
 _UNLOCK = "select pg_advisory_unlock($1, p) from unnest($2::int[]) p"
 
-# Oldest first, by windows of the sequence: the first window without anything old enough ends it.
 _PRUNE = """
 with oldest as (select seq, published_at from outbox order by seq limit $2)
 delete from outbox using oldest
 where outbox.seq = oldest.seq and oldest.published_at < now() - make_interval(days => $1)
+"""
+
+_PRUNE_INBOX = """
+delete from inbox where ctid = any(array(
+  select ctid from inbox where handled_at < now() - make_interval(days => $1) order by handled_at limit $2))
 """
 
 
@@ -125,15 +129,14 @@ class OutboxStore:
         self._woken.clear()
 
     async def prune(self, days: int, batch: int = 5000) -> int:
-        """Deletes what was published longer ago, and returns how many events that were."""
-        total = 0
-        while deleted := int((await self._connection.execute(_PRUNE, days, batch)).split()[-1]):
-            total += deleted
-        return total
+        """Deletes up to `batch` of the events published longer ago, and returns how many rows went.
 
-    async def prune_inbox(self, days: int) -> None:
-        """Forgets what was handled longer ago: nothing that old is delivered or replayed any more."""
-        await self._connection.execute("delete from inbox where handled_at < now() - make_interval(days => $1)", days)
+        So it does with what was handled a day longer ago: nothing that old is delivered or replayed any more.
+        """
+        deleted = 0
+        for statement, age in ((_PRUNE, days), (_PRUNE_INBOX, days + 1)):
+            deleted += int((await self._connection.execute(statement, age, batch)).split()[-1])
+        return deleted
 
     async def _try(self, lock: int, partitions: list[int]) -> set[int]:
         return {row["p"] for row in await self._connection.fetch(_TRY, lock, partitions)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from yarl import URL
 
 from core.db import Database
@@ -18,7 +18,7 @@ from core.messaging.relay import Relay
 from core.messaging.store import OutboxStore, session
 from core.settings import Settings
 from domain.contracts.events import CourseUpdated, OrderPaid
-from models.messaging import OutboxEvent
+from models.messaging import InboxEvent, OutboxEvent
 from services.outbox import emit
 from tests.support.isolation import as_environment
 from tests.support.messaging import command, published, running, tapped
@@ -189,19 +189,46 @@ async def test_survives_the_loss_of_postgresql(queues: Settings, db: Database) -
         await until(published(db, *await _emit(db, new_id())))
 
 
+def _days_ago(days: int) -> ColumnElement[datetime]:
+    return func.now() - func.make_interval(0, 0, 0, days)
+
+
 async def test_forgets_what_was_published_long_ago(queues: Settings, db: Database) -> None:
     old, recent, waiting = await _emit(db, new_id(), new_id(), new_id())
     async with db.transaction() as transaction:
         for event_id, age in ((old, 31), (recent, 29)):
-            published_at = func.now() - func.make_interval(0, 0, 0, age)
             await transaction.execute(
-                update(OutboxEvent).where(OutboxEvent.id == event_id).values(published_at=published_at)
+                update(OutboxEvent).where(OutboxEvent.id == event_id).values(published_at=_days_ago(age))
             )
     async with session(queues.database, "test") as connection:
         await OutboxStore(connection).prune(30)
     async with db.read() as transaction:
         left = await transaction.scalars(select(OutboxEvent.id).where(OutboxEvent.id.in_([old, recent, waiting])))
         assert set(left) == {recent, waiting}
+
+
+async def test_forgets_what_was_handled_long_ago_batch_by_batch(queues: Settings, db: Database) -> None:
+    oldest, older, recent = new_id(), new_id(), new_id()
+    async with db.transaction() as transaction:
+        for event_id, age in ((older, 32), (oldest, 33), (recent, 30)):
+            transaction.add(InboxEvent(consumer="test", event_id=event_id, handled_at=_days_ago(age)))
+    left = []
+    async with session(queues.database, "test") as connection:
+        for _ in range(3):
+            await OutboxStore(connection).prune(30, batch=1)
+            async with db.read() as transaction:
+                left.append(
+                    set(await transaction.scalars(select(InboxEvent.event_id).where(InboxEvent.consumer == "test")))
+                )
+    assert left == [{older, recent}, {recent}, {recent}]
+
+
+async def test_pruning_that_fails_stops_no_event(queues: Settings, db: Database) -> None:
+    hurried = queues.model_copy(update={"database": queues.database.model_copy(update={"statement_timeout": 0.5})})
+    async with db.transaction() as transaction:
+        await transaction.execute(text("lock table inbox in share mode"))
+        async with running(Relay(hurried)):
+            await until(published(db, *await _emit(db, new_id())))
 
 
 @pytest.mark.parametrize(("failpoint", "copies"), [("relay.before_publish", 1), ("relay.after_publish", 2)])
