@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from core.messaging.topology import PATIENCE
+from core.paths import PROJECT
 from core.settings import Settings
-from deploy.local import ports
+from deploy.local import ports, rabbitmq
 from deploy.local.stack import Stack
 
 
@@ -49,6 +51,13 @@ def test_a_server_run_elsewhere_is_left_out(tmp_path: Path) -> None:
         "LYCEUM_REDIS__URL",
         "LYCEUM_STRIPE__API_BASE",
     ]
+
+
+def test_brokers_leave_events_to_consumers_through_a_long_outage(tmp_path: Path) -> None:
+    stack = Stack.open(tmp_path, {})
+    rabbitmq.configure(stack)
+    for configuration in (tmp_path / "data/rabbitmq/rabbitmq.conf", PROJECT / "deploy/docker/rabbitmq.conf"):
+        assert f"consumer_timeout = {PATIENCE}" in configuration.read_text().splitlines()
 
 
 def test_every_port_can_be_moved(tmp_path: Path) -> None:
