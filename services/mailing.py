@@ -142,20 +142,22 @@ class MailLoop:
     async def _mail(self, due: Due) -> Mail | None:
         """The mail, or None when what it was about is over."""
         notification = due.notification
+        name = due.name
         action: Mapping[str, str] | None = None
         if notification.kind == VERIFICATION:
+            name = ""  # whoever registered wrote it, and is not the owner of the address before the link is opened
             url = await self._verification_url(notification.data)
             if url is None:
                 return None
             action = {"label": "Confirm this address", "url": url}
         parts = render(
-            name=due.name,
+            name=name,
             title=notification.title,
             body=notification.body,
             rows=notification.data["rows"],
             action=action,
         )
-        return Mail(notification.id, due.name, due.address, notification.title, parts.text, parts.html)
+        return Mail(notification.id, name, due.address, notification.title, parts.text, parts.html)
 
     async def _verification_url(self, data: dict[str, Any]) -> str | None:
         # The token is made while sending: the table holds none.

@@ -33,7 +33,7 @@ class Parts:
 def render(*, name: str, title: str, body: str, rows: list[list[str]], action: Mapping[str, str] | None) -> Parts:
     """Both parts. `body` is paragraphs with a blank line between; `rows` are label and value; `action` label and url.
 
-    Everything may come from people: the HTML part escapes it.
+    `name` may be empty. Everything may come from people: the HTML part escapes it.
     """
     context: dict[str, Any] = {
         "name": name,

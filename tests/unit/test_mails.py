@@ -34,6 +34,13 @@ def test_the_html_part_escapes_what_people_wrote() -> None:
     assert parts.html.count("&lt;img src=x onerror=&#34;alert(1)&#34;&gt;") == 7
 
 
+def test_somebody_without_a_name_is_greeted_too() -> None:
+    parts = render(name="", title="t", body="b", rows=[], action=None)
+    assert parts.text.startswith("Hello,\n\nb\n")
+    assert ">Hello,</p>" in parts.html
+    assert _message("", "Hi")["To"] == "ada@example.com"
+
+
 def test_template_language_in_the_text_stays_text() -> None:
     parts = render(name="{{ 7 * 7 }}", title="t", body="{% raw %}", rows=[], action=None)
     assert parts.text.startswith("Hello {{ 7 * 7 }},\n\n{% raw %}\n")
