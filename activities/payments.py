@@ -86,7 +86,7 @@ class PaymentActivities:
 
     @activity.defn(name="payments.close_checkouts")
     async def close_checkouts(self, subject: Subject) -> PaymentsSeen:
-        """Ends the order's payment pages. One that was paid in the same second stays paid (money.md 3.12 row 7)."""
+        """Ends the order's payment pages. One that was paid in the same second stays paid (docs/faults.md, row 7)."""
         failpoints.hit("payments.close_checkouts.before")
         seen = [await self._close(checkout) for checkout in await payments.unfinished_sessions(self._db, subject.id)]
         return await self._record(subject, seen)

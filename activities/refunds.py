@@ -14,7 +14,7 @@ from models.payment import Payment, Refund
 from services import processes, refunds
 
 _KEY_LIFE = timedelta(hours=23)
-"""Stripe may forget an idempotency key after 24 hours; an older attempt is looked up instead (money.md 3.11)."""
+"""Stripe may forget an idempotency key after 24 hours; an older attempt is looked up instead (docs/faults.md)."""
 
 
 class RefundActivities:

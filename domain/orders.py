@@ -12,7 +12,7 @@ from domain.errors import Conflict, Invalid, NotFound
 MAX_LINES: Final = 20
 OPEN: Final = frozenset({"pending", "paying"})
 POLL_AFTER: Final = timedelta(minutes=15)
-"""After a checkout's end Stripe is asked once more, in case every webhook was lost (money.md 3.12 row 6)."""
+"""After a checkout's end Stripe is asked once more, in case every webhook was lost (docs/faults.md, row 6)."""
 
 
 class CourseNotForSale(NotFound):
@@ -110,8 +110,9 @@ class Verdict:
 def judge(charge: Charge, order: Payable, lines: Sequence[PayableLine]) -> Verdict:
     """Decides over money that was captured. It never refuses: what cannot be fulfilled is given back.
 
-    In time, a line is fulfilled at its frozen price even if the course was unpublished or re-priced meanwhile (money.md
-    3.12 row 10); late, only while the course is open and has a seat (row 8). A wrong amount fulfils nothing (row 11).
+    In time, a line is fulfilled at its frozen price even if the course was unpublished or re-priced meanwhile (row 10
+    of docs/faults.md); late, only while the course is open and has a seat (row 8). A wrong amount fulfils nothing (row
+    11).
     """
     whole = None
     if charge.livemode != order.livemode:

@@ -1,4 +1,4 @@
-"""Which process a Stripe webhook concerns (money.md 3.10). Its payload is never believed beyond that."""
+"""Which process a Stripe webhook concerns. Its payload is never believed beyond that (docs/faults.md)."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The fault matrix of the checkout (money.md 3.12, rows 1 to 12), against the sandbox's faults and killed processes."""
+"""The fault matrix of the checkout (docs/faults.md), against the sandbox's faults and killed processes."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""Row 6 of the fault matrix: every webhook is lost, and the poll a quarter of an hour after the checkout's end finds
+"""Row 6 of docs/faults.md: every webhook is lost, and the poll a quarter of an hour after the checkout's end finds
 the money. The real activities, PostgreSQL and the Stripe sandbox under a Temporal clock that can be moved."""
 
 from collections.abc import AsyncIterator

@@ -325,7 +325,7 @@ async def test_money_is_faster_than_the_end(till: Till) -> None:
 
 
 async def test_running_any_step_again_changes_nothing(till: Till) -> None:
-    """Invariant I11 of money.md: replayed commands leave every row as it is."""
+    """Replayed commands leave every row as it is."""
     student, taken = await till.student(), await till.course(4900)
     await till.pay(await till.place(student, taken))
     paid = await till.place(student, await till.course(2100, capacity=2))

@@ -80,7 +80,7 @@ def test_a_line_is_granted_exactly_when_nothing_stands_in_its_way(lines: list[Pa
     [
         (line(), False, None),
         (line(), True, None),
-        (line(open=False), False, None),  # money.md 3.12 row 10: in time, at the frozen price
+        (line(open=False), False, None),  # docs/faults.md, row 10: in time, at the frozen price
         (line(open=False), True, Unapplied.CLOSED),
         (line(seat=False), False, Unapplied.FULL),
         (line(seat=False), True, Unapplied.FULL),
