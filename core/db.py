@@ -15,6 +15,14 @@ from core.settings import DatabaseSettings
 # The last is what the driver says when the server goes away between two messages of a statement.
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
+KEEPALIVE = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+"""Server settings by which PostgreSQL notices within half a minute that our host is gone, and frees its locks."""
+
 
 class Database:
     """One pool per process. `application_name` shows in `pg_stat_activity`."""
@@ -30,6 +38,7 @@ class Database:
                 "timeout": settings.connect_timeout,
                 "command_timeout": settings.statement_timeout,
                 "server_settings": {
+                    **KEEPALIVE,
                     "application_name": application_name,
                     "statement_timeout": str(int(settings.statement_timeout * 1000)),
                     "idle_in_transaction_session_timeout": "30000",

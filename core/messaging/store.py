@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from core import runtime
+from core.db import KEEPALIVE
 from core.messaging.partitions import ASLEEP, CHANNEL, MEMBER, OWNER, PARTITIONS
 from core.settings import DatabaseSettings
 
@@ -51,7 +52,7 @@ async def session(settings: DatabaseSettings, name: str) -> AsyncIterator[asyncp
         settings.url.get_secret_value().replace("+asyncpg", ""),
         timeout=settings.connect_timeout,
         command_timeout=settings.statement_timeout,
-        server_settings={"application_name": f"lyceum-{name}"},
+        server_settings={**KEEPALIVE, "application_name": f"lyceum-{name}"},
     )
     try:
         yield connection

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from core.db import Database
+from core.messaging import store
 from core.settings import Settings
 from tests.support.wait import until
 
@@ -94,6 +95,20 @@ async def test_a_canceled_read_gives_its_connection_back(small: Database) -> Non
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(reading, 0.05)
     assert await small.fetch_row("select 1") is not None
+
+
+@pytest.mark.parametrize("kind", ["pool", "session"])
+async def test_the_server_notices_soon_that_a_client_has_vanished(
+    small: Database, settings: Settings, kind: str
+) -> None:
+    names = ["tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout"]
+    query = f"select {', '.join(f'current_setting({name!r})' for name in names)}"
+    if kind == "pool":
+        row = await small.fetch_row(query)
+    else:
+        async with store.session(settings.database, "test") as connection:
+            row = await connection.fetchrow(query)
+    assert tuple(row or ()) == ("10", "5", "3", "20000")
 
 
 async def test_without_a_server_the_failure_is_an_outage(settings: Settings) -> None:
