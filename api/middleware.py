@@ -40,10 +40,9 @@ _SECURITY_HEADERS = {
 
 def stack(settings: APISettings) -> list[Middleware]:
     """The middleware, outermost first."""
-    origins = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
     cross_origin = Middleware(
         CORSMiddleware,
-        allow_origins=origins,
+        allow_origins=settings.origins,
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=[
             "Authorization",
@@ -58,7 +57,7 @@ def stack(settings: APISettings) -> list[Middleware]:
     )
     return [
         Middleware(RequestContext, secure=settings.public_url.startswith("https://")),
-        *([cross_origin] if origins else []),
+        *([cross_origin] if settings.origins else []),
         Middleware(
             Guard,
             max_body=settings.max_body,

@@ -15,6 +15,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from core import paths
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    """The items of a comma separated list."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
 class DatabaseSettings(BaseModel):
     """PostgreSQL. `url` is the least-privilege application role; `owner_url` owns the schema and runs migrations.
 
@@ -39,7 +44,6 @@ class RedisSettings(BaseModel):
 
 class RabbitMQSettings(BaseModel):
     url: SecretStr = SecretStr("")
-    management_url: str = ""
     prefix: str = "lyceum"
     """The exchange is `{prefix}.events`, a queue `{prefix}.<consumer>`."""
     delivery_limit: int = 20
@@ -103,6 +107,11 @@ class StripeSettings(BaseModel):
         """Whether the key, a restricted one too, moves real money: only such charges are this configuration's."""
         return self.secret_key.get_secret_value().startswith(("sk_live_", "rk_live_"))
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What webhooks may be signed with."""
+        return _listed(self.webhook_secrets.get_secret_value())
+
 
 class SMTPSettings(BaseModel):
     """`url` is `smtp://[user:password@]host:port` or `smtps://…`."""
@@ -128,6 +137,8 @@ class AuthSettings(BaseModel):
 
 
 class APISettings(BaseModel):
+    """`cors_origins` is comma separated."""
+
     host: str = "127.0.0.1"
     port: int = 8000
     public_url: str = "http://127.0.0.1:8000"
@@ -136,6 +147,11 @@ class APISettings(BaseModel):
     max_body: int = 1_048_576
     max_header: int = 16_384
     request_timeout: float = 30.0
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Whose pages may call the API and upload."""
+        return _listed(self.cors_origins)
 
 
 class PlatformSettings(BaseModel):

@@ -2,10 +2,8 @@
 
 import asyncio
 
-import aio_pika
-
 from core.integrations.s3 import S3Storage
-from core.messaging import topology
+from core.messaging import broker, topology
 from core.settings import Settings, get_settings
 from core.temporal import connect
 from models.migrations import runner
@@ -19,14 +17,13 @@ async def migrate_database(settings: Settings) -> None:
 
 
 async def declare_topology(settings: Settings) -> None:
-    connection = await aio_pika.connect(settings.rabbitmq.url.get_secret_value())
-    async with connection:
+    async with broker.connect(settings.rabbitmq, "setup") as connection:
         await topology.declare_all(await connection.channel(), settings.rabbitmq)
 
 
 async def prepare_bucket(settings: Settings) -> None:
     storage = S3Storage(settings.s3)
-    await storage.ensure_bucket(origins=[origin for origin in settings.api.cors_origins.split(",") if origin])
+    await storage.ensure_bucket(origins=settings.api.origins)
 
 
 async def prepare_temporal(settings: Settings) -> None:

@@ -44,11 +44,7 @@ async def stripe_webhook(
     signature: Annotated[str, Header(alias="Stripe-Signature", max_length=2000)] = "",
 ) -> Received:
     """Answers 200 once the event is stored; the same event again is stored once."""
-    secrets = [
-        secret
-        for secret in container.settings.stripe.webhook_secrets.get_secret_value().replace(" ", "").split(",")
-        if secret
-    ]
+    secrets = container.settings.stripe.secrets
     if not secrets:
         raise WebhookNotConfigured("No webhook secret is configured.")
     try:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.paths import PROJECT
-from core.settings import StripeSettings, env_file
+from core.settings import APISettings, StripeSettings, env_file
 from deploy.local.stack import Stack
 
 
@@ -16,6 +16,15 @@ from deploy.local.stack import Stack
 )
 def test_the_stripe_key_says_whether_payments_are_live(key: str, live: bool) -> None:
     assert StripeSettings(secret_key=SecretStr(key)).livemode is live
+
+
+def test_lists_are_read_with_spaces_and_empty_items() -> None:
+    assert APISettings(cors_origins=" https://a.example ,, https://b.example").origins == (
+        "https://a.example",
+        "https://b.example",
+    )
+    assert StripeSettings(webhook_secrets=SecretStr("whsec_new, whsec_old,")).secrets == ("whsec_new", "whsec_old")
+    assert StripeSettings().secrets == ()
 
 
 @pytest.mark.parametrize(
