@@ -28,7 +28,17 @@ class Currency:
     enabled: bool = False
 
 
+_TWO_DECIMAL: Final = """
+    aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc
+    cve czk dkk dop dzd egp etb fjd fkp gel gip gmd gtq gyd hkd hnl htg idr ils inr jmd kes kgs khr kyd kzt lak lbp
+    lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr pln qar
+    ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd tzs uah uyu uzs wst xcd xcg yer zar
+    zmw
+"""
+
+
 def _known_currencies() -> Mapping[str, Currency]:
+    """Stripe's currencies: it may settle a charge in any of them. Only those that are `enabled` can be priced in."""
     zero_decimal = ["bif", "clp", "djf", "gnf", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"]
     # How Stripe scales three-decimal currencies and UGX is not documented beyond doubt: known, but not enabled.
     three_decimal = ["bhd", "jod", "kwd", "omr", "tnd"]
@@ -37,6 +47,7 @@ def _known_currencies() -> Mapping[str, Currency]:
         Currency("eur", enabled=True),
         Currency("gbp", min_charge=30, enabled=True),
         Currency("jpy", exponent=0, enabled=True),
+        *(Currency(code) for code in _TWO_DECIMAL.split()),
         *(Currency(code, exponent=0) for code in zero_decimal),
         *(
             Currency(code, exponent=3, charge_quantum=10, payout_quantum=10, min_charge=500, payout_threshold=50_000)

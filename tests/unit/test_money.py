@@ -99,6 +99,18 @@ def test_an_unknown_currency_is_refused() -> None:
         Money(1, "xxx")
 
 
+@pytest.mark.parametrize(
+    ("exponent", "codes"),
+    [
+        (2, "aud brl cad chf czk dkk hkd huf inr isk mxn nok nzd pln ron sek sgd thb try zar"),
+        (0, "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"),
+        (3, "bhd jod kwd omr tnd"),
+    ],
+)
+def test_whatever_stripe_settles_in_is_known(exponent: int, codes: str) -> None:
+    assert {code: CURRENCIES[code].exponent for code in codes.split()} == dict.fromkeys(codes.split(), exponent)
+
+
 def test_enabled_currencies_are_the_four_that_are_fully_documented() -> None:
     assert {code for code, row in CURRENCIES.items() if row.enabled} == {"usd", "eur", "gbp", "jpy"}
 

@@ -194,10 +194,18 @@ _PRIVILEGES = (
 _ENABLED = {"usd": 50, "eur": 50, "gbp": 30}
 _ZERO_DECIMAL = ("bif", "clp", "djf", "gnf", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf")
 _THREE_DECIMAL = ("bhd", "jod", "kwd", "omr", "tnd")
+_TWO_DECIMAL = """
+    aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc
+    cve czk dkk dop dzd egp etb fjd fkp gel gip gmd gtq gyd hkd hnl htg idr ils inr jmd kes kgs khr kyd kzt lak lbp
+    lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr pln qar
+    ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd tzs uah uyu uzs wst xcd xcg yer zar
+    zmw
+"""
 _CURRENCIES = (
     # code, exponent, charge_quantum, payout_quantum, min_charge, payout_threshold, enabled
     *((code, 2, 1, 1, least, 5000, True) for code, least in _ENABLED.items()),
     ("jpy", 0, 1, 1, 50, 5000, True),
+    *((code, 2, 1, 1, 50, 5000, False) for code in _TWO_DECIMAL.split()),
     *((code, 0, 1, 1, 50, 5000, False) for code in _ZERO_DECIMAL),
     *((code, 3, 10, 10, 500, 50_000, False) for code in _THREE_DECIMAL),
     ("isk", 2, 100, 100, 100, 5000, False),
