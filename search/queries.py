@@ -77,7 +77,9 @@ class CourseQuery:
 
     @property
     def words(self) -> list[str]:
-        return self.q.split()[:MAX_WORDS]
+        """What counts of `q`: a sign by itself finds nothing, so it does only where there are no words."""
+        words = self.q.split()
+        return ([word for word in words if any(map(str.isalnum, word))] or words)[:MAX_WORDS]
 
     @property
     def order(self) -> tuple[str, str, type]:
