@@ -1,7 +1,7 @@
 """The invariants of the ledger as SQL: what is wrong in the database now, if anything.
 
 Each check is a query of what breaks it, as (subject, detail). An empty answer from all of them is the proof that the
-books are right; they read whole tables and belong into a nightly run and into tests.
+books are right; they read whole tables.
 """
 
 from collections.abc import Iterable, Mapping

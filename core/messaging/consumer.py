@@ -11,7 +11,7 @@ which opens what the handler needs and yields one of
 
 `Transactional(handle)`  `await handle(session, envelope)`: everything it does is rows. They and the inbox row commit
                          together, so each event has its effect exactly once.
-`External(handle)`       `await handle(envelope)`: it calls another system (search, mail, Temporal). The inbox row is
+`External(handle)`       `await handle(envelope)`: it calls another system (search, Temporal). The inbox row is
                          written afterwards, so after a crash the same event comes again: the call must be idempotent.
                          It opens its own transactions and makes no call inside one.
 
