@@ -97,5 +97,9 @@ class StripeEvent(Base):
     dispatched_at: Mapped[datetime | None]
 
     __table_args__ = (
-        Index("ix_stripe_events_undispatched", "received_at", postgresql_where=text("dispatched_at is null")),
+        Index(
+            "ix_stripe_events_undispatched",
+            "received_at",
+            postgresql_where=text("dispatched_at is null and process_kind is not null"),
+        ),
     )

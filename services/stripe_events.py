@@ -1,6 +1,7 @@
 """The inbox of Stripe's webhooks: stored before they are acted upon, dispatched at least once."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -13,6 +14,9 @@ from core.integrations.stripe import WebhookEvent
 from core.integrations.stripe.states import instant_of
 from domain.stripe_events import concerns
 from models.payment import StripeEvent
+
+_ATTEMPT = "[0-9]{1,4}"
+"""How we number Checkout Sessions; another application of the same Stripe account may say anything."""
 
 Target = tuple[str, UUID]
 """The kind and the subject of a process."""
@@ -69,7 +73,7 @@ async def store(db: Database, event: WebhookEvent) -> Target | None:
 def _session_of(event: WebhookEvent) -> tuple[int | None, str, datetime | None]:
     """Number, page and end of the Checkout Session the event is about, if we opened it."""
     attempt = (event.data.get("metadata") or {}).get("attempt")
-    if not event.type.startswith("checkout.session.") or attempt is None:
+    if not event.type.startswith("checkout.session.") or not re.fullmatch(_ATTEMPT, str(attempt)):
         return None, "", None
     return int(attempt), event.data.get("url") or "", instant_of(event.data["expires_at"])
 

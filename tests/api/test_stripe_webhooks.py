@@ -193,6 +193,8 @@ async def test_many_deliveries_at_once_store_each_event_once(door: Counter) -> N
         event_of(client_reference_id=str(uuid4())),
         event_of(client_reference_id="not-ours"),
         event_of(client_reference_id=None),
+        event_of(client_reference_id="theirs", metadata={"attempt": "first"}),
+        event_of(client_reference_id=str(uuid4()), metadata={"attempt": "99999999999"}),
         event_of("payment_intent.succeeded", metadata={"order_id": str(uuid4())}),
         event_of("refund.updated", metadata={"refund_id": str(uuid4())}),
         event_of("refund.updated", metadata={}),

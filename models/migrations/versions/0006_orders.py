@@ -87,7 +87,7 @@ def _stripe_events() -> None:
         "ix_stripe_events_undispatched",
         "stripe_events",
         ["received_at"],
-        postgresql_where=sa.text("dispatched_at is null"),
+        postgresql_where=sa.text("dispatched_at is null and process_kind is not null"),
     )
 
 
