@@ -55,6 +55,18 @@ class Order(Identified, Timestamped, Base):
     )
 
 
+class OrderKey(Base):
+    """An Idempotency-Key that met a basket already open: it answers with that order, as the order's own key does."""
+
+    __tablename__ = "order_keys"
+
+    student_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("orders.id", ondelete="CASCADE"))
+
+    __table_args__ = (Index("ix_order_keys_order_id", "order_id"),)
+
+
 class OrderLine(Identified, Base):
     """One course of an order at its frozen price. `platform_bps` is the platform's share in basis points."""
 

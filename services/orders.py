@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import new_id
@@ -22,7 +22,7 @@ from domain.orders import (
     Unapplied,
 )
 from domain.pricing import validate_charge
-from models.order import CourseClaim, Order, OrderLine
+from models.order import CourseClaim, Order, OrderKey, OrderLine
 from services import enrollments, outbox, seats, timeline
 from services.paging import keyset
 from services.seats import Offer
@@ -36,7 +36,14 @@ _LOCK = (
 _LINES = select(OrderLine).where(OrderLine.order_id == bindparam("order_id")).order_by(OrderLine.position)
 _OF_STUDENT = text("select pg_advisory_xact_lock(hashtextextended(:student_id, 0))")
 _SAME_KEY = select(Order).where(
-    Order.student_id == bindparam("student_id"), Order.idempotency_key == bindparam("idempotency_key")
+    Order.student_id == bindparam("student_id"),
+    or_(
+        Order.idempotency_key == bindparam("key"),
+        Order.id
+        == select(OrderKey.order_id)
+        .where(OrderKey.student_id == bindparam("student_id"), OrderKey.key == bindparam("key"))
+        .scalar_subquery(),
+    ),
 )
 _SAME_BASKET = select(Order).where(
     Order.student_id == bindparam("student_id"), Order.basket == bindparam("basket"), Order.status.in_(OPEN)
@@ -75,7 +82,7 @@ async def place(
 ) -> Order:
     """Freezes prices and holds a seat and a claim for each course.
 
-    The same key returns the same order, and so does another click on a basket that is still open.
+    The same key returns the same order for ever, and so does another click on a basket that is still open.
     """
     basket = ",".join(str(course_id) for course_id in sorted(course_ids))
     await session.execute(_OF_STUDENT, {"student_id": str(student_id)})
@@ -149,7 +156,7 @@ async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer]) ->
 
 
 async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: str) -> Order | None:
-    same_key: Order | None = await session.scalar(_SAME_KEY, {"student_id": student_id, "idempotency_key": key})
+    same_key: Order | None = await session.scalar(_SAME_KEY, {"student_id": student_id, "key": key})
     if same_key is not None:
         if same_key.basket != basket:
             raise IdempotencyKeyReused(
@@ -158,6 +165,8 @@ async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: s
             )
         return same_key
     same_basket: Order | None = await session.scalar(_SAME_BASKET, {"student_id": student_id, "basket": basket})
+    if same_basket is not None:
+        session.add(OrderKey(student_id=student_id, key=key, order_id=same_basket.id))
     return same_basket
 
 

@@ -114,6 +114,20 @@ async def test_another_click_on_an_open_basket_meets_the_same_order(shop: Counte
     assert await created_at_stripe(shop, order["id"]) == 1
 
 
+async def test_the_key_of_another_click_goes_on_answering_with_the_order_it_met(shop: Counter) -> None:
+    student, course = await shop.account(), await shop.course()
+    order = (await shop.place(student, course, key="first")).json()
+    assert (await shop.place(student, course, key="second")).json() == order
+    paid = await shop.pay(order, student)
+    for key in ("second", "first"):
+        answer = await shop.place(student, course, key=key)
+        assert (answer.status_code, answer.json()) == (201, paid)
+    other = await shop.place(student, await shop.course(), key="second")
+    assert problem(other) == (422, "IdempotencyKeyReused", [("Idempotency-Key", "IdempotencyKeyReused")])
+    third = await shop.place(student, course, key="third")
+    assert problem(third)[:2] == (409, "AlreadyEnrolled")
+
+
 async def test_many_clicks_at_once_make_one_order(shop: Counter) -> None:
     student, course = await shop.account(), await shop.course(capacity=1)
     answers = await asyncio.gather(*(shop.place(student, course) for _ in range(8)))

@@ -17,6 +17,7 @@ def upgrade() -> None:
     _timeline_entries()
     _enrollments()
     _orders()
+    _order_keys()
     _checkout_sessions()
     _course_claims()
     _order_lines()
@@ -191,6 +192,19 @@ def _orders() -> None:
         unique=True,
         postgresql_where=sa.text("status in ('pending', 'paying')"),
     )
+
+
+def _order_keys() -> None:
+    op.create_table(
+        "order_keys",
+        sa.Column("student_id", sa.Uuid(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_keys_order_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["student_id"], ["users.id"], name=op.f("fk_order_keys_student_id")),
+        sa.PrimaryKeyConstraint("student_id", "key", name=op.f("pk_order_keys")),
+    )
+    op.create_index("ix_order_keys_order_id", "order_keys", ["order_id"])
 
 
 def _checkout_sessions() -> None:
@@ -383,6 +397,7 @@ def downgrade() -> None:
     op.drop_table("order_lines")
     op.drop_table("course_claims")
     op.drop_table("checkout_sessions")
+    op.drop_table("order_keys")
     op.drop_table("orders")
     op.drop_table("enrollments")
     op.drop_table("timeline_entries")
