@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deploy.docker import env
+from deploy.secrets import STRIPE
 
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = "deploy/docker/Dockerfile"
@@ -109,7 +110,7 @@ def _configured(docker: str, *, sandbox: bool) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".env") as file:
         text = env.filled(env.EXAMPLE.read_text(), sandbox=sandbox)
         if not sandbox:
-            text += "".join(f"{name}={generate()}\n" for name, generate in env.STRIPE.items())
+            text += "".join(f"{name}={generate()}\n" for name, generate in STRIPE.items())
         file.write(text)
         file.flush()
         return len(_run([docker, "compose", "--env-file", file.name, "config", "--services"]).split())

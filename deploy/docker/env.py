@@ -4,16 +4,12 @@
 in. The file is `.env.example` with values.
 """
 
-import base64
 import os
 import re
-import secrets
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from deploy.secrets import OURS, STRIPE, Generators, password
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / ".env.example"
@@ -23,48 +19,28 @@ SANDBOX = {
     "LYCEUM_STRIPE__API_BASE": "http://stripe:8420",
 }
 
-
-def _password() -> str:
-    """Letters and digits only: it becomes part of URLs."""
-    return secrets.token_hex(24)
-
-
-def _signing_key() -> str:
-    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return '"' + key.decode().replace("\n", "\\n") + '"'
-
-
-GENERATORS: dict[str, Callable[[], str]] = {
-    "POSTGRES_PASSWORD": _password,
-    "LYCEUM_OWNER_PASSWORD": _password,
-    "LYCEUM_DB_PASSWORD": _password,
-    "TEMPORAL_DB_PASSWORD": _password,
-    "VALKEY_PASSWORD": _password,
-    "RABBITMQ_PASSWORD": _password,
-    "LYCEUM_S3__ACCESS_KEY": lambda: secrets.token_hex(10).upper(),
-    "LYCEUM_S3__SECRET_KEY": _password,
-    "LYCEUM_AUTH__SIGNING_KEYS": _signing_key,
-    "LYCEUM_TEMPORAL__CODEC_KEYS": lambda: "k1:" + base64.b64encode(secrets.token_bytes(32)).decode(),
-    "LYCEUM_CODEC_SERVER__TOKEN": _password,
-}
-STRIPE: dict[str, Callable[[], str]] = {
-    "LYCEUM_STRIPE__SECRET_KEY": lambda: "sk_test_" + secrets.token_hex(16),
-    "LYCEUM_STRIPE__WEBHOOK_SECRETS": lambda: "whsec_" + secrets.token_hex(16),
+GENERATORS: Generators = {
+    **dict.fromkeys(("POSTGRES_PASSWORD", "LYCEUM_OWNER_PASSWORD", "LYCEUM_DB_PASSWORD"), password),
+    **dict.fromkeys(("TEMPORAL_DB_PASSWORD", "VALKEY_PASSWORD", "RABBITMQ_PASSWORD"), password),
+    **OURS,
 }
 
 
 def filled(example: str, *, sandbox: bool) -> str:
     """`example` with a value behind each name that has a generator."""
-    generators = GENERATORS | (STRIPE if sandbox else {})
+    generators = {**GENERATORS, **(STRIPE if sandbox else {})}
     values = {name: generate() for name, generate in generators.items()} | (SANDBOX if sandbox else {})
 
     def fill(line: re.Match[str]) -> str:
         name = line["name"]
-        return f"{name}={values[name]}" if name in values else line[0]
+        return f"{name}={_quoted(values[name])}" if name in values else line[0]
 
     return re.sub(r"^(?:# )?(?P<name>[A-Z0-9_]+)=.*$", fill, example, flags=re.MULTILINE)
+
+
+def _quoted(value: str) -> str:
+    """A key of several lines, on one."""
+    return '"' + value.replace("\n", "\\n") + '"' if "\n" in value else value
 
 
 def write(path: Path, *, sandbox: bool) -> None:

@@ -1,15 +1,13 @@
 """The env file: generated secrets, stable across restarts, and the servers' addresses. Only its owner may read it."""
 
-import base64
 import os
-import secrets as random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from dotenv import dotenv_values
+
+from deploy.secrets import OURS, STRIPE, Generators, password
 
 if TYPE_CHECKING:
     from deploy.local.stack import Stack
@@ -31,32 +29,11 @@ _FOLLOWING = {
 }
 
 
-def _signing_key() -> str:
-    return (
-        ec.generate_private_key(ec.SECP256R1())
-        .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        .decode()
-    )
-
-
-def _token() -> str:
-    return random.token_urlsafe(24)
-
-
-_GENERATORS = {
-    SUPERUSER_PASSWORD: _token,
-    OWNER_PASSWORD: _token,
-    APP_PASSWORD: _token,
-    RABBITMQ_PASSWORD: _token,
-    VALKEY_PASSWORD: _token,
-    ERLANG_COOKIE: lambda: random.token_hex(16).upper(),
-    "LYCEUM_AUTH__SIGNING_KEYS": _signing_key,
-    "LYCEUM_TEMPORAL__CODEC_KEYS": lambda: "k1:" + base64.b64encode(random.token_bytes(32)).decode(),
-    "LYCEUM_STRIPE__SECRET_KEY": lambda: "sk_test_" + random.token_hex(16),
-    "LYCEUM_STRIPE__WEBHOOK_SECRETS": lambda: "whsec_" + random.token_hex(16),
-    "LYCEUM_S3__ACCESS_KEY": lambda: random.token_hex(10).upper(),
-    "LYCEUM_S3__SECRET_KEY": _token,
-    "LYCEUM_CODEC_SERVER__TOKEN": _token,
+_GENERATORS: Generators = {
+    **dict.fromkeys((SUPERUSER_PASSWORD, OWNER_PASSWORD, APP_PASSWORD), password),
+    **dict.fromkeys((RABBITMQ_PASSWORD, ERLANG_COOKIE, VALKEY_PASSWORD), password),
+    **OURS,
+    **STRIPE,
 }
 
 

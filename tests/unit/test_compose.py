@@ -14,6 +14,7 @@ from core.settings import Settings, TemporalSettings
 from deploy.docker import env
 from deploy.local import services as embedded
 from deploy.local.stack import Stack
+from deploy.secrets import STRIPE
 from workflows.shared import attributes
 from workflows.worker import QUEUES
 
@@ -112,7 +113,7 @@ def test_the_example_names_every_variable_and_no_secret() -> None:
     named = set(re.findall(r"^(?:# )?([A-Z0-9_]+)=", EXAMPLE, re.MULTILINE))
     empty = set(re.findall(r"^([A-Z0-9_]+)=$", EXAMPLE, re.MULTILINE))
 
-    assert empty == required == env.GENERATORS.keys() | env.STRIPE.keys()
+    assert empty == required == env.GENERATORS.keys() | STRIPE.keys()
     assert used - named == {"LYCEUM_VERSION"}
     assert named - used == {"COMPOSE_PROFILES"}
 
