@@ -17,7 +17,8 @@ _REFUSALS = {
     "413": "The body is too large",
     "422": "A field is missing or wrong; `errors` names it",
     "429": "Too many attempts; `Retry-After` says when to come back",
-    "503": "A backing service does not answer; `Retry-After` says when to come back",
+    "431": "The headers are too large",
+    "503": "A backing service does not answer, or too many requests run; `Retry-After` says when to come back",
 }
 _SIGNED_IN_ONLY = {"401", "403"}  # unless the route declares them: `responses=refusing(401)`
 _WAIT = {"Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer", "minimum": 0}}}

@@ -78,7 +78,7 @@ def test_the_document_names_every_refusal_and_where_a_token_is_needed(app: FastA
     document = app.openapi()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            expected = {"400", "404", "409", "413", "422", "429", "503"}
+            expected = {"400", "404", "409", "413", "422", "429", "431", "503"}
             if (method.upper(), path) not in PUBLIC:
                 assert operation["security"] == [{"accessToken": []}], (method, path)
             elif "security" in operation:
