@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvicorn
 from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload, Payloads
 
 from core import telemetry
@@ -22,6 +24,16 @@ from core.codec import KeyringCodec, UnknownKey
 from core.settings import Settings, get_settings
 
 _COOKIE = "lyceum_codec"
+_MAX_FORM = 4096
+"""Bytes; strangers may post the form."""
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _PAGE = """<!doctype html><html lang="en"><title>Codec server</title>
 <style>body{font:1.1rem/1.5 system-ui;max-width:28rem;margin:15vh auto;padding:0 1rem}
@@ -76,11 +88,27 @@ class CodecServer:
         return HTMLResponse(_PAGE % state)
 
     async def sign_in(self, request: Request) -> Response:
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > _MAX_FORM:
+            return HTMLResponse(_PAGE % "That is too long for an operator token.", status_code=413)
         if not self._is_token(str((await request.form()).get("token", ""))):
             return HTMLResponse(_PAGE % "That is not the operator token.", status_code=401)
         response = RedirectResponse("/", status_code=303)
-        response.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict", max_age=8 * 3600)
+        secure = self._origin.startswith("https://")
+        response.set_cookie(_COOKIE, self._token, httponly=True, samesite="strict", secure=secure, max_age=8 * 3600)
         return response
+
+
+def _with_headers(app: ASGIApp) -> ASGIApp:
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await app(scope, receive, send_with_headers)
+
+    return wrapped
 
 
 async def _healthz(_: Request) -> Response:
@@ -106,7 +134,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/encode", server.encode, methods=["POST"]),
             Route("/healthz", _healthz),
         ],
-        middleware=[cors],
+        middleware=[Middleware(_with_headers), cors],
     )
 
 

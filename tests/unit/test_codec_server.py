@@ -1,6 +1,7 @@
 """Operators sign in at the codec server; nobody else reads a payload."""
 
 import base64
+from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
@@ -62,6 +63,43 @@ async def test_an_operator_reads_payloads_after_signing_in(browser: httpx2.Async
     assert answer.headers["access-control-allow-origin"] == UI
     [payload] = json_format.Parse(answer.content, Payloads()).payloads
     assert payload.data == b"secret"
+
+
+@pytest.mark.parametrize(("origin", "secure"), [("https://temporal.example", True), (UI, False)])
+async def test_the_sign_in_stays_in_this_browser(origin: str, *, secure: bool) -> None:
+    browser = browsing(configured(ui_origin=origin), origin)
+    cookie = (await browser.post("/", data={"token": "open sesame"})).headers["set-cookie"]
+    assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
+    assert ("Secure" in cookie.split("; ")) is secure
+
+
+async def test_only_a_short_form_is_read(browser: httpx2.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1000
+
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (await browser.post("/", data={"token": "x" * 4096})).status_code == 413
+    assert (await browser.post("/", content=endless(), headers=headers)).status_code == 413
+
+
+async def test_every_answer_carries_the_security_headers_and_the_ui_may_still_ask(browser: httpx2.AsyncClient) -> None:
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-namespace"}
+    answers = [
+        await browser.get("/"),
+        await browser.post("/", data={"token": "open barley"}),
+        await browser.post("/", data={"token": "open sesame"}),
+        await browser.post("/decode", content=await encrypted(b"secret")),
+        await browser.options("/decode", headers=preflight),
+        await browser.get("/nowhere"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 401, 303, 200, 200, 404]
+    for answer in answers:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["access-control-allow-origin"] == UI
+        assert answer.headers["access-control-allow-credentials"] == "true"
 
 
 async def test_on_one_machine_the_ui_reads_without_signing_in() -> None:
