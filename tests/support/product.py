@@ -119,16 +119,15 @@ class Product:
             process.send_signal(number)
         await process.wait()
 
-    async def died(self, name: str, *, timeout: float = 30) -> int:
-        """Waits until a process has ended by itself; its return code."""
-        return await asyncio.wait_for(self._running[name].wait(), timeout)
-
     def arm(self, failpoint: str) -> None:
         """The next process to pass `failpoint` is killed there."""
         (Path(self.settings.failpoints) / failpoint).touch()
 
-    def was_hit(self, failpoint: str) -> bool:
-        return (Path(self.settings.failpoints) / f"{failpoint}.hit").exists()
+    async def died_at(self, name: str, failpoint: str, *, timeout: float = 120) -> None:
+        """Waits until the process has ended; fails unless `failpoint` killed it."""
+        code = await asyncio.wait_for(self._running[name].wait(), timeout)
+        hit = (Path(self.settings.failpoints) / f"{failpoint}.hit").exists()
+        assert (code, hit) == (-signal.SIGKILL, True), self.log(name)[-3000:]
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self.kill(name) for name in self._running))

@@ -59,6 +59,11 @@ class Sandbox:
         """Sets how webhooks misbehave; without arguments they behave."""
         await self._call("PUT", "/webhooks", faults)
 
+    async def delivered(self) -> bool:
+        """Whether no webhook waits for a (next) try."""
+        found = await self._call("GET", "/webhooks")
+        return bool(found["deliveries"]["pending"] == 0)
+
     async def redeliver(self) -> None:
         await self._call("POST", "/webhooks/redeliver", {})
 

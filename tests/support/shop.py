@@ -10,8 +10,10 @@ import httpx2
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from core import clock
 from core.db import Database
 from core.ids import new_id
+from core.messaging.topology import SUBSCRIPTIONS
 from core.security.tokens import Tokens
 from domain.identity import Role
 from services.ledger_checks import find_breaks
@@ -22,6 +24,12 @@ from tests.support.sandbox import Sandbox
 from tests.support.wait import until
 
 PRICE = 4900
+
+_ON_ITS_WAY = """
+select exists (
+  select from outbox where published_at is null or created_at > :since and type = any(:types)
+    and not exists (select from inbox where consumer = :consumer and event_id = outbox.id))
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Shop:
     def __init__(self, product: Product, sandbox: Sandbox, db: Database) -> None:
         self.product, self.sandbox, self.db = product, sandbox, db
         self._tokens = Tokens(product.settings.auth)
+        self._opened = clock.now()
 
     async def account(self, *roles: Role) -> Account:
         return await sign_in(self.db, self._tokens, *roles)
@@ -187,6 +196,24 @@ class Shop:
         """The types of the order's events, in order."""
         found = await self.rows("select type from outbox where subject = :s order by seq", s=f"order/{order_id}")
         return [row["type"] for row in found]
+
+    async def quiet(self) -> None:
+        """Waits until nothing is on its way: what happened since this shop opened is published and handled, and Stripe
+        has no webhook to deliver. A failpoint that is armed then kills at what comes next."""
+
+        async def quiet() -> bool:
+            on_its_way = [
+                await self.value(
+                    _ON_ITS_WAY,
+                    consumer=consumer,
+                    types=[event.type for event in SUBSCRIPTIONS[consumer].events],
+                    since=self._opened,
+                )
+                for consumer in ("processes", "notifications")
+            ]
+            return not any(on_its_way) and await self.sandbox.delivered()
+
+        await until(quiet, timeout=90)
 
     async def reconciles(self, *, timeout: float = 60) -> None:
         """Waits until each balance transaction of the sandbox is booked at its net; the books hold every invariant."""

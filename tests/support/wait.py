@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], Awaitable[T]], *, timeout: float = 30.0, every: float = 0.02) -> T:
+async def until(condition: Callable[[], Awaitable[T | None]], *, timeout: float = 30.0, every: float = 0.02) -> T:
     """The first truthy answer of `condition`; fails after `timeout` seconds, naming the last answer."""
     deadline = time.monotonic() + timeout
     while True:
