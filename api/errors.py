@@ -8,22 +8,16 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
-from asyncpg.exceptions import InternalClientError
-from botocore.exceptions import ConnectionError as StorageConnectionError
-from botocore.exceptions import HTTPClientError
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from opensearchpy.exceptions import ConnectionError as SearchConnectionError
-from opensearchpy.exceptions import TransportError
 from pydantic import BaseModel, Field
-from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.routes import Methods
+from core.db import is_away
 from domain.errors import DomainError, FieldError, Kind, ServiceUnavailable
 
 _log = structlog.get_logger(__name__)
@@ -44,19 +38,8 @@ RETRY_AFTER = 5
 
 _CODES = {400: "BadRequest", 404: "NotFound", 405: "MethodNotAllowed", 413: "BodyTooLarge", 431: "HeadersTooLarge"}
 
-_RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53300", "25P03"})
-"""Serialization failure, deadlock, lock not available, canceled, shutting down, starting, too many connections."""
-
-_OUTAGES = (
-    PoolTimeout,
-    DBAPIError,
-    RedisError,
-    HTTPClientError,
-    StorageConnectionError,
-    TransportError,
-    RPCError,
-    OSError,
-)
+_OUTAGES = (PoolTimeout, DBAPIError, OSError)
+"""What reaches a route unwrapped: clients of the other services raise `ServiceUnavailable` themselves."""
 
 _UNSTORABLE_SQLSTATES = frozenset({"22000", "22003", "22021", "22P05"})
 """Numbers out of range and text that PostgreSQL cannot hold, such as NUL: what only the client can have sent."""
@@ -129,32 +112,14 @@ def unavailable(scope: Mapping[str, Any], detail: str, *, retry_after: int = RET
 
 def outage(error: BaseException) -> str | None:
     """The name of the backing service whose absence `error` is, or None when it is something else."""
-    match error:
-        case PoolTimeout():
-            return "database"
-        case DBAPIError():
-            sqlstate = getattr(error.orig, "sqlstate", None) or ""
-            # The driver's own InternalClientError: a rollback on a connection whose statement never came back.
-            cut = isinstance(getattr(error.orig, "__cause__", None), InternalClientError)
-            lost = cut or error.connection_invalidated or sqlstate[:2] == "08" or sqlstate in _RETRYABLE_SQLSTATES
-            return "database" if lost else None
-        case RedisError():
-            return "cache"
-        case HTTPClientError() | StorageConnectionError():
-            return "object storage"
-        case SearchConnectionError():
-            return "search"
-        case TransportError():
-            return "search" if error.status_code in (429, 502, 503, 504) else None
-        case RPCError():
-            gone = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.RESOURCE_EXHAUSTED}
-            return "process engine" if error.status in gone else None
-        case TimeoutError() | ConnectionError() | socket.gaierror():
-            return "backing service"
-        case OSError():
-            # Connecting to a name with several addresses ends in one OSError without an errno.
-            several = error.errno is None and "Multiple exceptions" in str(error)
-            return "backing service" if several or error.errno in _NETWORK_ERRNOS else None
+    if is_away(error):
+        return "database"
+    if isinstance(error, TimeoutError | ConnectionError | socket.gaierror):
+        return "backing service"
+    if isinstance(error, OSError):
+        # Connecting to a name with several addresses ends in one OSError without an errno.
+        several = error.errno is None and "Multiple exceptions" in str(error)
+        return "backing service" if several or error.errno in _NETWORK_ERRNOS else None
     return None
 
 

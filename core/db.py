@@ -6,7 +6,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.util.concurrency import greenlet_spawn
 
@@ -14,6 +15,25 @@ from core.settings import DatabaseSettings
 
 # The last is what the driver says when the server goes away between two messages of a statement.
 _DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
+_PASSING_STATES = ("08", "25P03", "40", "53", "55P03", "57", "58")
+"""SQLSTATEs: connection, rolled back by the server, out of resources, lock not available, intervention, I/O."""
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Whether PostgreSQL does not answer or has given the statement up, so that trying again later may work.
+
+    An `OSError`, which a refused connection is, may come from anywhere and is for the caller to judge.
+    """
+    if isinstance(error, DBAPIError):
+        # The driver's own error is the cause of SQLAlchemy's translation of it.
+        return error.connection_invalidated or is_away(error.orig) or is_away(getattr(error.orig, "__cause__", None))
+    state = getattr(error, "sqlstate", None)
+    if state:
+        return str(state).startswith(_PASSING_STATES)
+    misused = isinstance(error, ValueError)  # of the driver's errors those that are about arguments
+    return isinstance(error, (PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)) and not misused
+
 
 KEEPALIVE = {
     "tcp_keepalives_idle": "10",
@@ -84,8 +104,7 @@ class Database:
                 # Also when canceled: the driver cancels the statement and its next user waits for that.
                 await greenlet_spawn(connection.close)
         except (*_DRIVER_ERRORS, self.engine.dialect.loaded_dbapi.Error) as error:
-            lost = not isinstance(error, asyncpg.PostgresError)
-            raise OperationalError(statement, None, error, connection_invalidated=lost) from error
+            raise OperationalError(statement, None, error) from error
         return row
 
     async def ping(self) -> None:

@@ -7,15 +7,12 @@ from typing import Annotated, Any
 
 import httpx2
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from asyncpg import DiskFullError, UniqueViolationError
 from fastapi import FastAPI
-from opensearchpy.exceptions import ConnectionError as SearchConnectionError
-from opensearchpy.exceptions import TransportError
 from pydantic import Field
-from redis.exceptions import ConnectionError as RedisConnectionError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from temporalio.service import RPCError, RPCStatusCode
 
 from api.deps import ReadTx, Tx
 from api.errors import outage
@@ -123,14 +120,8 @@ async def test_what_nobody_expected_is_a_500_that_tells_nothing(probe: httpx2.As
 
 _OUTAGES: dict[str, tuple[BaseException, str | None]] = {
     "pool": (PoolTimeout("pool"), "database"),
-    "redis": (RedisConnectionError(), "cache"),
-    "s3": (EndpointConnectionError(endpoint_url="http://s3.test"), "object storage"),
-    "search": (SearchConnectionError("N/A", "refused", Exception()), "search"),
-    "search-busy": (TransportError(429, "busy", {}), "search"),
-    "search-bug": (TransportError(400, "bad query", {}), None),
-    "temporal": (RPCError("down", RPCStatusCode.UNAVAILABLE, b""), "process engine"),
-    "temporal-slow": (RPCError("slow", RPCStatusCode.DEADLINE_EXCEEDED, b""), "process engine"),
-    "temporal-bug": (RPCError("bad", RPCStatusCode.INVALID_ARGUMENT, b""), None),
+    "disk-full": (DBAPIError("insert", {}, DiskFullError()), "database"),
+    "constraint": (DBAPIError("insert", {}, UniqueViolationError()), None),
     "refused": (ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "backing service"),
     "several": (OSError("Multiple exceptions: [Errno 111] one, [Errno 111] two"), "backing service"),
     "name": (socket.gaierror(-2, "unknown name"), "backing service"),

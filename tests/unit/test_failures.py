@@ -11,6 +11,13 @@ def _wrapped(origin: BaseException) -> exc.DBAPIError:
     return exc.DBAPIError("select 1", {}, origin)
 
 
+def _translated(cause: BaseException) -> exc.DBAPIError:
+    """As SQLAlchemy's dialect does with what the driver raises."""
+    origin = Exception(str(cause))
+    origin.__cause__ = cause
+    return _wrapped(origin)
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -25,6 +32,8 @@ def _wrapped(origin: BaseException) -> exc.DBAPIError:
         _wrapped(asyncpg.CannotConnectNowError()),
         _wrapped(asyncpg.DeadlockDetectedError()),
         _wrapped(asyncpg.QueryCanceledError()),
+        _wrapped(asyncpg.InterfaceError("connection is closed")),
+        _translated(asyncpg.InternalClientError("the server went away between two messages")),
         exc.DBAPIError("select 1", {}, Exception(), connection_invalidated=True),
     ],
 )
@@ -40,6 +49,8 @@ def test_what_passes_by_itself(error: Exception) -> None:
         FileNotFoundError("x"),
         TemplateNotFound("mail.txt.j2"),
         NotFound("x"),
+        asyncpg.ClientConfigurationError("x"),
+        _translated(asyncpg.ClientConfigurationError("x")),
         _wrapped(asyncpg.UniqueViolationError()),
         _wrapped(asyncpg.UndefinedTableError()),
         exc.OperationalError("select 1", {}, asyncpg.UndefinedTableError()),
