@@ -43,4 +43,4 @@ class Notification(Identified, Base):
     mail_attempts: Mapped[int] = mapped_column(server_default="0")
     mail_sent_at: Mapped[datetime | None]
     mail_refused_at: Mapped[datetime | None]
-    """When the mail server said that it will never take it."""
+    """When the mail server said that it will never take it, or had put it off for five days."""

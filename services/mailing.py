@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -12,9 +12,9 @@ from prometheus_client import Counter
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import logs, runtime
+from core import clock, logs, runtime
 from core.db import Database
-from core.integrations.mail import Mail, Mailer, MailRefused, MailUnavailable
+from core.integrations.mail import SEND_LIMIT, Mail, Mailer, MailRefused, MailUnavailable
 from core.messaging.failures import log_failure
 from core.security.tokens import VERIFY_EMAIL, Tokens
 from models.identity import EmailToken, User
@@ -22,26 +22,31 @@ from models.notification import Notification
 from services.mails import render
 from services.notices import VERIFICATION
 
-_LEASE = timedelta(seconds=60)
+_LEASE = timedelta(seconds=SEND_LIMIT + 15)
 """Longer than sending takes. A process that dies while sending leaves its mails to others after this."""
 _BATCH = 8
 _POLL = 2.0
 """Seconds between looks at the table when nobody wakes the loop: mails whose time has come, or of other processes."""
-_MOST_DELAY = 300
+_DOUBLINGS = 8
+"""A mail server that is away is asked again after 2 seconds, doubling to some 4 minutes."""
+_PATIENCE = timedelta(days=5)
+"""Age at which a mail that the server still puts off is given up, as mail servers do among themselves."""
 
-MAILS = Counter("lyceum_mails_total", "Mails by outcome: sent, refused", ["kind", "outcome"])
+Outcome = Literal["sent", "refused", "dropped"]
+"""`dropped`: what it was about is over."""
+
+MAILS = Counter("lyceum_mails_total", "Mails by outcome: sent, refused, dropped", ["kind", "outcome"])
 
 log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A mail to send now, and how often it was tried before this."""
+    """A mail to send now."""
 
     notification: Notification
     name: str
     address: str
-    attempts: int
 
 
 async def claim(session: AsyncSession, limit: int) -> Sequence[Due]:
@@ -60,23 +65,22 @@ async def claim(session: AsyncSession, limit: int) -> Sequence[Due]:
         .returning(Notification, User.name, User.email),
         execution_options={"populate_existing": True},
     )
-    return [Due(row, name, email, row.mail_attempts - 1) for row, name, email in taken]
+    return [Due(*row) for row in taken]
 
 
-async def settle(db: Database, notification_id: UUID, *, refused: bool) -> None:
-    """Notes that the mail server took it, or never will."""
-    outcome = "mail_refused_at" if refused else "mail_sent_at"
+async def settle(db: Database, notification_id: UUID, outcome: Outcome) -> None:
+    """Notes that there is nothing to send any more."""
+    stamp = "" if outcome == "dropped" else f", mail_{outcome}_at = now()"
     await db.fetch_row(
-        f"update notifications set mail_due_at = null, {outcome} = now() where id = $1",  # noqa: S608  (a constant)
+        f"update notifications set mail_due_at = null{stamp} where id = $1",  # noqa: S608  (constants)
         notification_id,
     )
 
 
-async def postpone(session: AsyncSession, notification_id: UUID, delay: timedelta) -> None:
-    """Makes it due again later."""
-    await session.execute(
-        update(Notification).where(Notification.id == notification_id).values(mail_due_at=func.now() + delay)
-    )
+async def postpone(session: AsyncSession, notification: Notification, delay: timedelta) -> None:
+    """Makes it due again later, unless somebody else has tried it since."""
+    mine = (Notification.id == notification.id) & (Notification.mail_attempts == notification.mail_attempts)
+    await session.execute(update(Notification).where(mine).values(mail_due_at=func.now() + delay))
 
 
 class MailLoop:
@@ -123,21 +127,27 @@ class MailLoop:
     async def _send(self, due: Due) -> None:
         notification = due.notification
         with logs.bound(notification_id=notification.id, kind=notification.kind):
+            outcome: Outcome = "sent"
             try:
                 mail = await self._mail(due)
-                if mail is not None:
+                if mail is None:
+                    outcome = "dropped"
+                else:
                     await self._mailer.send(mail)
             except MailUnavailable as error:
-                delay = timedelta(seconds=min(2.0**due.attempts, _MOST_DELAY))
-                log.warning("mail server unavailable", detail=str(error), retry_in=delay.total_seconds())
-                async with self._db.transaction() as session:
-                    await postpone(session, notification.id, delay)
-                return
+                if clock.now() - notification.created_at < _PATIENCE:
+                    delay = timedelta(seconds=2 ** min(notification.mail_attempts, _DOUBLINGS))
+                    log.warning("mail server unavailable", detail=str(error), retry_in=delay.total_seconds())
+                    async with self._db.transaction() as session:
+                        await postpone(session, notification, delay)
+                    return
+                log.warning("mail given up", detail=str(error))
+                outcome = "refused"
             except MailRefused as error:
                 log.warning("mail refused", code=error.code)
-                mail = None
-            await settle(self._db, notification.id, refused=mail is None)
-            MAILS.labels(notification.kind, "refused" if mail is None else "sent").inc()
+                outcome = "refused"
+            await settle(self._db, notification.id, outcome)
+            MAILS.labels(notification.kind, outcome).inc()
 
     async def _mail(self, due: Due) -> Mail | None:
         """The mail, or None when what it was about is over."""

@@ -1,5 +1,7 @@
 """Sending mail by SMTP."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -13,7 +15,9 @@ import aiosmtplib
 from core import clock
 from core.settings import SMTPSettings
 
-_TIMEOUT = 20.0
+SEND_LIMIT = 45.0
+"""Seconds in which a mail server has to take a mail, from connecting to the answer after the text."""
+_FAREWELL = 2.0
 
 
 class MailRefused(Exception):
@@ -48,7 +52,7 @@ class Mailer(Protocol):
 class SMTPMailer:
     """A connection for each mail; STARTTLS is used where the server offers it, with its certificate checked."""
 
-    def __init__(self, settings: SMTPSettings) -> None:
+    def __init__(self, settings: SMTPSettings, *, limit: float = SEND_LIMIT) -> None:
         url = urlsplit(settings.url.get_secret_value())
         if url.scheme not in ("smtp", "smtps") or not url.hostname:
             raise ValueError("LYCEUM_SMTP__URL must be smtp://[user:password@]host:port or smtps://…")
@@ -57,18 +61,23 @@ class SMTPMailer:
         self._user = unquote(url.username) if url.username else None
         self._password = unquote(url.password) if url.password else None
         self._sender_name, self._sender = parseaddr(settings.sender)
+        self._limit = limit
 
     async def send(self, mail: Mail) -> None:
+        server = aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=self._user,
+            password=self._password,
+            use_tls=self._tls,
+            timeout=None,
+        )
         try:
-            await aiosmtplib.send(
-                self._message(mail),
-                hostname=self._host,
-                port=self._port,
-                username=self._user,
-                password=self._password,
-                use_tls=self._tls,
-                timeout=_TIMEOUT,
-            )
+            async with asyncio.timeout(self._limit):
+                await server.connect()
+                await server.send_message(self._message(mail))
+            with suppress(aiosmtplib.SMTPException):  # it has the mail, whatever it says now
+                await server.quit(timeout=_FAREWELL)
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise _verdict(error.recipients[0].code) from None
         except aiosmtplib.SMTPResponseException as error:
@@ -77,6 +86,8 @@ class SMTPMailer:
             raise (_verdict(error.code) if refused else MailUnavailable(f"SMTP {error.code}")) from None
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
             raise MailUnavailable(type(error).__name__) from error
+        finally:
+            server.close()
 
     def _message(self, mail: Mail) -> EmailMessage:
         user, _, domain = mail.to_address.rpartition("@")

@@ -10,6 +10,7 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -20,17 +21,18 @@ from sqlalchemy import select
 from core import clock
 from core.db import Database
 from core.ids import new_id
-from core.integrations.mail import SMTPMailer
+from core.integrations.mail import Mail, MailUnavailable, SMTPMailer
 from core.messaging import topology
 from core.messaging.loop import ConsumerLoop
 from core.messaging.relay import Relay
 from core.security.tokens import VERIFY_EMAIL, Tokens
 from core.settings import Settings, SMTPSettings
 from domain.contracts.events import EnrollmentGranted, OrderPaid, TeacherGranted
-from models.identity import User
+from models.identity import EmailToken, User
 from models.notification import Notification
 from services import identity, notifications
 from services.mailing import MailLoop
+from services.notices import VERIFICATION
 from services.outbox import emit
 from tests.support.isolation import as_environment
 from tests.support.mail import Mailbox
@@ -195,6 +197,74 @@ async def test_a_refused_mail_is_given_up_and_a_deferred_one_is_not(queues: Sett
     assert message["To"] == f"Ada Lovelace <{fine.email}>"
     assert message["Auto-Submitted"] == "auto-generated"
     assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
+async def _due(db: Database, user: User, **columns: Any) -> UUID:
+    """A mail to the user, the first that is sent."""
+    values = {"kind": "teacher.granted", "data": {"rows": []}, "mail_due_at": clock.now() - timedelta(days=9)} | columns
+    async with db.transaction() as session:
+        row = Notification(
+            user_id=user.id, event_id=new_id(), subject=f"user/{user.id}", title="Hi", body="Hello.", **values
+        )
+        session.add(row)
+        await session.flush()
+        return row.id
+
+
+async def test_a_mail_put_off_is_tried_for_five_days(settings: Settings, db: Database) -> None:
+    (early, _), (late, _) = [await _teacher(db) for _ in range(2)]
+    await _due(db, early, mail_attempts=5000, created_at=clock.now() - timedelta(days=4))
+    await _due(db, late, mail_attempts=5000, created_at=clock.now() - timedelta(days=6))
+    nowhere = SMTPMailer(SMTPSettings(url=SecretStr("smtp://127.0.0.1:9")))
+    await MailLoop(db, nowhere, Tokens(settings.auth), settings.api.public_url).send_due()
+    (waiting,), (given_up,) = await _rows(db, early.id), await _rows(db, late.id)
+    assert waiting.mail_due_at is not None
+    assert timedelta(0) < waiting.mail_due_at - clock.now() < timedelta(minutes=5)
+    assert (waiting.mail_refused_at, waiting.mail_attempts) == (None, 5001)
+    assert (given_up.mail_due_at, given_up.mail_sent_at) == (None, None)
+    assert given_up.mail_refused_at is not None
+
+
+async def test_a_link_that_is_not_needed_any_more_is_neither_sent_nor_refused(settings: Settings, db: Database) -> None:
+    async with db.transaction() as session:
+        user = await add_user(session)
+        now = clock.now()
+        token = EmailToken(
+            user_id=user.id, purpose=VERIFY_EMAIL, name="Ada", password_hash="h", expires_at=now, used_at=now
+        )
+        session.add(token)
+        await session.flush()
+    await _due(db, user, kind=VERIFICATION, data={"token_id": str(token.id), "rows": []})
+    mails = MailLoop(db, SMTPMailer(settings.smtp), Tokens(settings.auth), settings.api.public_url)
+    await mails.send_due()
+    (row,) = await _rows(db, user.id)
+    assert (row.mail_due_at, row.mail_sent_at, row.mail_refused_at) == (None, None, None)
+
+
+class _Silent(_Server):
+    """A mail server that never answers one command."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__("", "")
+        setattr(self, f"handle_{command}", self._never)
+
+    async def _never(self, *_: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+_MAIL = Mail(new_id(), "Ada", "ada@example.com", "Hi", "text", "<p>html</p>")
+
+
+@pytest.mark.parametrize("command", ["MAIL", "RCPT", "DATA"])
+async def test_a_mail_server_has_so_long_to_take_a_mail(command: str) -> None:
+    async with _serving(_Silent(command)) as smtp, asyncio.timeout(10):
+        with pytest.raises(MailUnavailable, match="TimeoutError"):
+            await SMTPMailer(smtp, limit=0.2).send(_MAIL)
+
+
+async def test_a_mail_is_sent_when_the_server_has_taken_it_whatever_comes_after() -> None:
+    async with _serving(_Silent("QUIT")) as smtp, asyncio.timeout(10):
+        await SMTPMailer(smtp).send(_MAIL)
 
 
 async def test_two_processes_send_each_mail_once(queues: Settings, db: Database, mailbox: Mailbox) -> None:
