@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 from core.db import Database
 from core.settings import Settings
 from models.messaging import OutboxEvent
+from models.notification import Notification
 from tests.support.messaging import own_queues
 
 
@@ -24,10 +25,12 @@ def _plain_logs() -> None:
 async def queues(settings: Settings, db: Database) -> AsyncIterator[Settings]:
     """Settings whose RabbitMQ prefix belongs to this test; every queue is declared, and only this test's events come.
 
-    What earlier tests emitted and nobody relayed would else be the first thing a relay or consumer meets.
+    What earlier tests emitted and nobody relayed would else be the first thing a relay or consumer meets, and their
+    mails the first that are sent.
     """
     async with db.transaction() as session:
         waiting = update(OutboxEvent).where(OutboxEvent.published_at.is_(None))
         await session.execute(waiting.values(published_at=func.now()))
+        await session.execute(update(Notification).values(mail_due_at=None))
     async with own_queues(settings) as fresh:
         yield fresh

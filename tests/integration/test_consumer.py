@@ -62,17 +62,21 @@ def _dead(settings: Settings, count: int) -> Callable[[], Awaitable[bool]]:
 
 
 class Recorder:
-    """Notes what it handled; `failures` says how often to raise what for a course first."""
+    """Notes what it handled. `failures` says how often to raise what for a course first, `behind` of which other course
+    something must have been handled before."""
 
     def __init__(self) -> None:
         self.handled: list[tuple[UUID, UUID]] = []
         self.failures: dict[UUID, list[Exception]] = defaultdict(list)
+        self.behind: dict[UUID, UUID] = {}
 
     async def external(self, envelope: Envelope) -> None:
         assert isinstance(envelope.event, CourseUpdated)
         course = envelope.event.course_id
         if self.failures[course]:
             raise self.failures[course].pop(0)
+        if course in self.behind and not self.of(self.behind[course]):
+            raise ConnectionError
         self.handled.append((course, envelope.id))
 
     async def rows(self, session: AsyncSession, envelope: Envelope) -> None:
@@ -134,6 +138,7 @@ async def test_a_subject_waits_for_its_failing_event_and_others_do_not(
     failing, fine = new_id(), new_id()
     first, second, other = new_id(), new_id(), new_id()
     recorder.failures[failing] = [ConnectionError(), TimeoutError()]
+    recorder.behind[failing] = fine
     async with running(_consumer(queues, db, handler)):
         await _publish(queues, _body(failing, first), _body(failing, second), _body(fine, other))
         await until(recorder.count(3))

@@ -39,6 +39,7 @@ async def courses(corner: Settings) -> AsyncIterator[Catalogue]:
 async def unreadable(db: Database) -> AsyncIterator[None]:
     """While the block runs, whoever reads courses waits."""
     async with db.transaction() as session:
+        await session.execute(text("set local idle_in_transaction_session_timeout = 0"))
         await session.execute(text("lock table courses in access exclusive mode"))
         yield
 
@@ -203,6 +204,10 @@ async def test_a_rebuild_that_loses_its_lock_does_not_publish(courses: Catalogue
 
 
 async def start(settings: Settings) -> asyncio.subprocess.Process:
+    """`lyceum search reindex`; its statements may wait for another process to start and end."""
+    settings = settings.model_copy(
+        update={"database": settings.database.model_copy(update={"statement_timeout": 120.0})}
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LYCEUM_")}
     environment |= {**isolation.as_environment(settings), "LYCEUM_ENV_FILE": os.devnull}
     return await asyncio.create_subprocess_exec(

@@ -13,7 +13,8 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.withheld = asyncio.Event()
+        """Set once something was sent into the frozen proxy."""
         self.refusing = False
         self.port = 0
         self.accepted = 0
@@ -31,6 +32,7 @@ class Proxy:
     def freeze(self) -> None:
         """Connections stay, bytes do not arrive, until `restore`."""
         self._flowing.clear()
+        self.withheld.clear()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refusing:
@@ -49,7 +51,9 @@ class Proxy:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                await self._flowing.wait()
+                if not self._flowing.is_set():
+                    self.withheld.set()
+                    await self._flowing.wait()
                 writer.write(data)
                 await writer.drain()
         with suppress(OSError):
