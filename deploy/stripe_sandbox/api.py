@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.faults import Fault
 from deploy.stripe_sandbox.idempotency import MAX_KEY, Remembered
 from deploy.stripe_sandbox.params import compile_params, decode
-from deploy.stripe_sandbox.registry import HANDLERS, Handler
+from deploy.stripe_sandbox.registry import HANDLERS
 from deploy.stripe_sandbox.sandbox import Sandbox, account_of
 from deploy.stripe_sandbox.schema import JSON
 
@@ -57,11 +58,11 @@ class Call:
 class Operation:
     """One operation of the API."""
 
-    def __init__(self, sandbox: Sandbox, method: str, template: str, handler: Handler) -> None:
+    def __init__(self, sandbox: Sandbox, method: str, template: str) -> None:
         self._sandbox = sandbox
         self._method = method
-        self._check = compile_params(method, template)
-        self._handler = handler
+        self._handler, takes = HANDLERS[method, template]
+        self._check = compile_params(method, template, takes)
 
     async def __call__(self, request: Request, ids: dict[str, str]) -> Response:
         call = Call(request, request.scope["path"], ids)
@@ -169,8 +170,8 @@ class API:
     def __init__(self, sandbox: Sandbox) -> None:
         self._fixed: dict[tuple[str, str], Operation] = {}
         self._templates: dict[tuple[str, str, int], list[tuple[list[str], Operation]]] = {}
-        for (method, template), handler in HANDLERS.items():
-            operation = Operation(sandbox, method, template, handler)
+        for method, template in HANDLERS:
+            operation = Operation(sandbox, method, template)
             if "{" not in template:
                 self._fixed[method, template] = operation
             else:
@@ -213,7 +214,8 @@ async def _stall(call: Call) -> None:
 def _authenticate(request: Request) -> str:
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        credentials = base64.b64decode(credentials + "==").decode(errors="replace").partition(":")[0]
+        with suppress(ValueError):
+            credentials = base64.b64decode(credentials + "==").decode(errors="replace").partition(":")[0]
     if not credentials:
         raise errors.unauthenticated(
             "You did not provide an API key. You need to provide your API key in the Authorization header, using "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.stripe_sandbox.context import Context, new_id
+from deploy.stripe_sandbox.context import PAGE, Context, new_id
 from deploy.stripe_sandbox.registry import api
 from deploy.stripe_sandbox.schema import JSON
 
@@ -54,7 +54,7 @@ def retrieve_balance(ctx: Context, params: JSON) -> JSON:
     }
 
 
-@api("GET", "/v1/balance_transactions")
+@api("GET", "/v1/balance_transactions", *PAGE, "currency", "payout", "source", "type")
 def list_balance_transactions(ctx: Context, params: JSON) -> JSON:
     filters = {
         "source = ?": params.get("source"),

@@ -98,7 +98,7 @@ METHODS = {
 
 def lookup(number: str) -> Card:
     """The card of a number as typed; one that is no test card is declined, as Stripe's test mode does."""
-    digits = "".join(character for character in number if character.isdigit())
+    digits = "".join(character for character in number if character.isdecimal())
     if known := CARDS.get(digits):
         return known
     if not _luhn(digits):

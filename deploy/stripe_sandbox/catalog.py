@@ -2,27 +2,22 @@
 
 import orjson
 
-from deploy.stripe_sandbox.context import Context, new_id
+from deploy.stripe_sandbox.context import PAGE, Context, new_id
 from deploy.stripe_sandbox.errors import invalid, refused
 from deploy.stripe_sandbox.intents import check_currency
 from deploy.stripe_sandbox.metadata import merged
+from deploy.stripe_sandbox.params import only
 from deploy.stripe_sandbox.registry import api
 from deploy.stripe_sandbox.schema import JSON
 
 _PRODUCT = {"active", "description", "images", "name", "shippable", "statement_descriptor", "unit_label", "url"}
 _PRICE = {"active", "lookup_key", "nickname", "tax_behavior"}
-_PRICE_CREATE = _PRICE | {"currency", "metadata", "product", "product_data", "unit_amount", "unit_amount_decimal"}
+_PRICE_CREATE = _PRICE | {"currency", "metadata", "product", "product_data", "unit_amount"}
 
 
-def _only(params: JSON, known: set[str], noun: str) -> None:
-    for name in params:
-        if name not in known | {"expand", "metadata"}:
-            raise invalid(f"The sandbox does not support {name} on {noun}.", param=name)
-
-
-def _make_product(ctx: Context, params: JSON, *, product_id: str | None = None, active: bool = True) -> JSON:
+def _make_product(ctx: Context, params: JSON, *, active: bool = True) -> JSON:
     product: JSON = {
-        "id": product_id or new_id("prod", 14),
+        "id": params.get("id") or new_id("prod", 14),
         "object": "product",
         "active": params.get("active", active),
         "created": ctx.now,
@@ -31,7 +26,7 @@ def _make_product(ctx: Context, params: JSON, *, product_id: str | None = None, 
         "images": params.get("images", []),
         "livemode": False,
         "marketing_features": [],
-        "metadata": merged(None, params.get("metadata")),
+        "metadata": merged({}, params),
         "name": params["name"],
         "package_dimensions": None,
         "shippable": params.get("shippable"),
@@ -48,12 +43,9 @@ def _make_product(ctx: Context, params: JSON, *, product_id: str | None = None, 
 
 def _unit_amount(params: JSON, where: str = "") -> int:
     at = f"{where}[unit_amount]" if where else "unit_amount"
-    if "unit_amount" in params:
-        amount: int = params["unit_amount"]
-    elif (text := params.get("unit_amount_decimal", "")).isdigit():
-        amount = int(text)
-    else:
+    if "unit_amount" not in params:
         raise invalid(f"Missing required param: {at}.", code="parameter_missing", param=at)
+    amount: int = params["unit_amount"]
     if amount < 0:
         raise invalid("Invalid non-negative integer", code="parameter_invalid_integer", param=at)
     return amount
@@ -70,7 +62,7 @@ def _make_price(ctx: Context, params: JSON, product: str, amount: int, *, active
         "custom_unit_amount": None,
         "livemode": False,
         "lookup_key": params.get("lookup_key"),
-        "metadata": merged(None, params.get("metadata")),
+        "metadata": merged({}, params),
         "nickname": params.get("nickname"),
         "product": product,
         "recurring": None,
@@ -96,29 +88,28 @@ def price_of_line(ctx: Context, where: str, item: JSON) -> tuple[JSON, str]:
         return price, ctx.get("product", price["product"])["name"]
     data = item["price_data"]
     where = f"{where}[price_data]"
-    if "recurring" in data:
-        raise invalid("You cannot use recurring prices in `payment` mode.", param=f"{where}[recurring]")
+    only(data, _PRICE_CREATE, where)
     if ("product" in data) == ("product_data" in data):
         raise invalid("You must specify either `product` or `product_data` when creating a price.", param=where)
     amount = _unit_amount(data, where)
     if "product" in data:
         product = ctx.get("product", data["product"], f"{where}[product]")
     else:
+        only(data["product_data"], _PRODUCT | {"metadata"}, f"{where}[product_data]")
         product = _make_product(ctx, data["product_data"], active=False)
     return _make_price(ctx, data, product["id"], amount, active=False), product["name"]
 
 
-@api("POST", "/v1/products")
+@api("POST", "/v1/products", *_PRODUCT, "id", "metadata")
 def create_product(ctx: Context, params: JSON) -> JSON:
-    _only(params, _PRODUCT | {"id"}, "products")
     if (product_id := params.get("id")) and ctx.store.find(product_id):
         raise refused("Product already exists.", code="resource_already_exists", param="id")
-    product = _make_product(ctx, params, product_id=product_id)
+    product = _make_product(ctx, params)
     ctx.emit("product.created", product)
     return product
 
 
-@api("GET", "/v1/products")
+@api("GET", "/v1/products", *PAGE, "active", "ids", "url")
 def list_products(ctx: Context, params: JSON) -> JSON:
     filters = {"data ->> 'active' = ?": params.get("active"), "data ->> 'url' = ?": params.get("url")}
     if ids := params.get("ids"):
@@ -131,12 +122,11 @@ def retrieve_product(ctx: Context, params: JSON, id: str) -> JSON:
     return ctx.get("product", id)
 
 
-@api("POST", "/v1/products/{id}")
+@api("POST", "/v1/products/{id}", *_PRODUCT, "default_price", "metadata")
 def update_product(ctx: Context, params: JSON, id: str) -> JSON:
-    _only(params, _PRODUCT | {"default_price"}, "products")
     product = ctx.get("product", id)
     product |= {name: params[name] for name in (_PRODUCT | {"default_price"}) & params.keys()}
-    product |= {"metadata": merged(product["metadata"], params.get("metadata")), "updated": ctx.now}
+    product |= {"images": product["images"] or [], "metadata": merged(product["metadata"], params), "updated": ctx.now}
     ctx.store.save(product)
     ctx.emit("product.updated", product)
     return product
@@ -152,22 +142,22 @@ def delete_product(ctx: Context, params: JSON, id: str) -> JSON:
     return {"id": id, "object": "product", "deleted": True}
 
 
-@api("POST", "/v1/prices")
+@api("POST", "/v1/prices", *_PRICE_CREATE)
 def create_price(ctx: Context, params: JSON) -> JSON:
-    _only(params, _PRICE_CREATE, "prices")
     if ("product" in params) == ("product_data" in params):
         raise invalid("You must specify either `product` or `product_data` when creating a price.", param="product")
     amount = _unit_amount(params)
     if "product" in params:
         product = ctx.get("product", params["product"], "product")
     else:
+        only(params["product_data"], _PRODUCT | {"metadata"}, "product_data")
         product = _make_product(ctx, params["product_data"])
     price = _make_price(ctx, params, product["id"], amount)
     ctx.emit("price.created", price)
     return price
 
 
-@api("GET", "/v1/prices")
+@api("GET", "/v1/prices", *PAGE, "active", "currency", "lookup_keys", "product", "type")
 def list_prices(ctx: Context, params: JSON) -> JSON:
     filters = {
         "product = ?": params.get("product"),
@@ -185,12 +175,11 @@ def retrieve_price(ctx: Context, params: JSON, price: str) -> JSON:
     return ctx.get("price", price)
 
 
-@api("POST", "/v1/prices/{price}")
+@api("POST", "/v1/prices/{price}", *_PRICE, "metadata")
 def update_price(ctx: Context, params: JSON, price: str) -> JSON:
-    _only(params, _PRICE, "prices")
     found = ctx.get("price", price)
     found |= {name: params[name] for name in _PRICE & params.keys()}
-    found["metadata"] = merged(found["metadata"], params.get("metadata"))
+    found["metadata"] = merged(found["metadata"], params)
     ctx.store.save(found)
     ctx.emit("price.updated", found)
     return found

@@ -4,12 +4,12 @@ from typing import Any
 
 from deploy.stripe_sandbox import balance, blanks, money
 from deploy.stripe_sandbox.cards import Card, Decline
-from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
-from deploy.stripe_sandbox.errors import invalid
+from deploy.stripe_sandbox.context import INCLUDABLE, PAGE, Context, new_id
 from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api, job
 from deploy.stripe_sandbox.schema import JSON
 
+_SETTABLE = {"description", "receipt_email", "transfer_group"}
 _NO_ADDRESS = {"city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None}
 
 
@@ -136,7 +136,7 @@ def settle_when_due(ctx: Context, subject: str) -> None:
         settle(ctx, charge)
 
 
-@api("GET", "/v1/charges")
+@api("GET", "/v1/charges", *PAGE, "customer", "payment_intent", "transfer_group")
 def list_charges(ctx: Context, params: JSON) -> JSON:
     filters = {
         "customer = ?": params.get("customer"),
@@ -151,15 +151,11 @@ def retrieve_charge(ctx: Context, params: JSON, charge: str) -> JSON:
     return ctx.get("charge", charge)
 
 
-@api("POST", "/v1/charges/{charge}")
+@api("POST", "/v1/charges/{charge}", *_SETTABLE, "metadata")
 def update_charge(ctx: Context, params: JSON, charge: str) -> JSON:
     found = ctx.get("charge", charge)
-    known = {"description", "metadata", "receipt_email", "transfer_group", "customer"}
-    for name, value in params.items():
-        if name not in known | {"expand"}:
-            raise invalid(f"The sandbox does not support updating {name} of a charge.", param=name)
-        if name in known:
-            found[name] = merged(found["metadata"], value) if name == "metadata" else value or None
+    found |= {name: params[name] for name in _SETTABLE & params.keys()}
+    found["metadata"] = merged(found["metadata"], params)
     ctx.store.save(found)
     ctx.emit("charge.updated", found)
     return found

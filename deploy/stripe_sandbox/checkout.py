@@ -5,42 +5,20 @@ from typing import Any
 from deploy.stripe_sandbox import blanks, intents
 from deploy.stripe_sandbox.cards import lookup
 from deploy.stripe_sandbox.catalog import price_of_line
-from deploy.stripe_sandbox.context import INCLUDABLE, Context, new_id
-from deploy.stripe_sandbox.errors import invalid, refused
+from deploy.stripe_sandbox.context import CURSORS, INCLUDABLE, PAGE, Context, limit_of, new_id
+from deploy.stripe_sandbox.errors import invalid, missing, refused
 from deploy.stripe_sandbox.metadata import merged
+from deploy.stripe_sandbox.params import only
 from deploy.stripe_sandbox.registry import api, job
 from deploy.stripe_sandbox.schema import JSON
 
 MIN_LIFE, MAX_LIFE = 30 * 60, 24 * 3600
-_SUPPORTED = {
-    "cancel_url",
-    "client_reference_id",
-    "customer",
-    "customer_creation",
-    "customer_email",
-    "currency",
-    "expand",
-    "expires_at",
-    "line_items",
-    "locale",
-    "metadata",
-    "mode",
-    "payment_intent_data",
-    "payment_method_types",
-    "submit_type",
-    "success_url",
-    "ui_mode",
-}
-_INTENT_DATA = {"description", "metadata", "receipt_email", "transfer_group", "capture_method"}
+_MAX_LINES = 100
+_INTENT_DATA = {"description", "metadata", "receipt_email", "transfer_group"}
 
 
 def _check_supported(params: JSON) -> None:
-    for name in params:
-        if name not in _SUPPORTED:
-            raise invalid(f"The sandbox does not support {name} on Checkout Sessions.", param=name)
-    for name in params.get("payment_intent_data", {}):
-        if name not in _INTENT_DATA:
-            raise invalid(f"The sandbox does not support payment_intent_data[{name}].", param=name)
+    only(params.get("payment_intent_data", {}), _INTENT_DATA, "payment_intent_data")
     if params.get("mode", "payment") != "payment":
         raise invalid("The sandbox supports mode=payment only.", param="mode")
     if params.get("ui_mode", "hosted_page") != "hosted_page":
@@ -58,17 +36,19 @@ def _check(params: JSON) -> None:
     for name in ("success_url", "cancel_url"):
         if not params.get(name, "https://").startswith(("http://", "https://")):
             raise invalid("Not a valid URL", code="url_invalid", param=name)
+    if len(params["line_items"]) > _MAX_LINES:
+        raise invalid(f"You may specify up to {_MAX_LINES} line items.", param="line_items")
 
 
 def _deadline(ctx: Context, params: JSON) -> int:
     """Callers live in wall time, whatever the sandbox's clock says."""
     wall = int(ctx.clock.wall())
     expires_at: int = params.get("expires_at", wall + MAX_LIFE)
-    if expires_at < wall + MIN_LIFE - 1:
+    if expires_at < wall + MIN_LIFE:
         raise invalid(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.", param="expires_at"
         )
-    if expires_at > wall + MAX_LIFE + 1:
+    if expires_at > wall + MAX_LIFE:
         raise invalid(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.", param="expires_at"
         )
@@ -77,9 +57,7 @@ def _deadline(ctx: Context, params: JSON) -> int:
 
 def _line(ctx: Context, number: int, item: JSON) -> JSON:
     where = f"line_items[{number}]"
-    for name in item:
-        if name not in ("price", "price_data", "quantity", "metadata"):
-            raise invalid(f"The sandbox does not support {where}[{name}].", param=f"{where}[{name}]")
+    only(item, ("price", "price_data", "quantity", "metadata"), where)
     if "quantity" not in item:
         raise invalid(f"Missing required param: {where}[quantity].", code="parameter_missing", param=where)
     if item["quantity"] < 1:
@@ -96,13 +74,27 @@ def _line(ctx: Context, number: int, item: JSON) -> JSON:
         "amount_total": amount,
         "currency": price["currency"],
         "description": description,
-        "metadata": merged(None, item.get("metadata")),
+        "metadata": merged({}, item),
         "price": price,
         "quantity": item["quantity"],
     }
 
 
-@api("POST", "/v1/checkout/sessions")
+@api(
+    "POST",
+    "/v1/checkout/sessions",
+    "cancel_url",
+    "client_reference_id",
+    "customer",
+    "customer_email",
+    "expires_at",
+    "line_items",
+    "metadata",
+    "mode",
+    "payment_intent_data",
+    "success_url",
+    "ui_mode",
+)
 def create_session(ctx: Context, params: JSON) -> JSON:
     _check_supported(params)
     _check(params)
@@ -117,12 +109,9 @@ def create_session(ctx: Context, params: JSON) -> JSON:
     currency = currencies.pop()
     intents.check_amount(total, currency, "line_items")
     session = _render(ctx, params, total, currency, expires_at)
-    merged(None, params.get("payment_intent_data", {}).get("metadata"))
-    extra = {
-        "line_items": lines,
-        "payment_intent_data": params.get("payment_intent_data", {}),
-        "base_url": ctx.base_url,
-    }
+    data = params.get("payment_intent_data", {})
+    data["metadata"] = merged({}, data)
+    extra = {"line_items": lines, "payment_intent_data": data, "base_url": ctx.base_url}
     ctx.store.insert(ctx.account, session, extra)
     ctx.schedule("expire_session", session["id"], expires_at - ctx.clock.wall())
     return session
@@ -140,13 +129,11 @@ def _render(ctx: Context, params: JSON, total: int, currency: str, expires_at: i
         "created": ctx.now,
         "currency": currency,
         "customer": params.get("customer"),
-        "customer_creation": None if "customer" in params else params.get("customer_creation", "if_required"),
+        "customer_creation": None if "customer" in params else "if_required",
         "customer_details": _customer_details(email, None) if email else None,
         "customer_email": email,
         "expires_at": expires_at,
-        "locale": params.get("locale"),
-        "metadata": merged(None, params.get("metadata")),
-        "submit_type": params.get("submit_type"),
+        "metadata": merged({}, params),
         "success_url": params["success_url"],
         "url": f"{ctx.base_url}/c/pay/{session_id}",
     }
@@ -195,14 +182,7 @@ def _intent_of(ctx: Context, session: JSON) -> JSON:
     if intent is None or intent["status"] == "canceled":
         data = ctx.store.private(session["id"])["payment_intent_data"]
         intent = intents.open_intent(
-            ctx,
-            session["amount_total"],
-            session["currency"],
-            customer=session["customer"],
-            metadata=data.get("metadata"),
-            description=data.get("description"),
-            receipt_email=data.get("receipt_email"),
-            transfer_group=data.get("transfer_group"),
+            ctx, session["amount_total"], session["currency"], customer=session["customer"], **data
         )
         session["payment_intent"] = intent["id"]
     intent["amount"], intent["currency"] = session["amount_total"], session["currency"]
@@ -257,7 +237,7 @@ def expire_when_due(ctx: Context, subject: str) -> None:
         expire(ctx, session)
 
 
-@api("GET", "/v1/checkout/sessions")
+@api("GET", "/v1/checkout/sessions", *PAGE, "customer", "customer_details", "payment_intent", "status")
 def list_sessions(ctx: Context, params: JSON) -> JSON:
     filters: dict[str, Any] = {
         "customer = ?": params.get("customer"),
@@ -273,13 +253,10 @@ def retrieve_session(ctx: Context, params: JSON, session: str) -> JSON:
     return ctx.get("checkout.session", session)
 
 
-@api("POST", "/v1/checkout/sessions/{session}")
+@api("POST", "/v1/checkout/sessions/{session}", "metadata")
 def update_session(ctx: Context, params: JSON, session: str) -> JSON:
     found = ctx.get("checkout.session", session)
-    for name in params:
-        if name not in ("metadata", "expand"):
-            raise invalid(f"The sandbox does not support updating {name} of a Checkout Session.", param=name)
-    found["metadata"] = merged(found["metadata"], params.get("metadata"))
+    found["metadata"] = merged(found["metadata"], params)
     ctx.store.save(found)
     return found
 
@@ -296,18 +273,22 @@ def expire_session(ctx: Context, params: JSON, session: str) -> JSON:
     return found
 
 
-@api("GET", "/v1/checkout/sessions/{session}/line_items")
+@api("GET", "/v1/checkout/sessions/{session}/line_items", *CURSORS)
 def list_line_items(ctx: Context, params: JSON, session: str) -> JSON:
     ctx.get("checkout.session", session)
-    lines = ctx.store.private(session)["line_items"]
+    limit, lines = limit_of(params), ctx.store.private(session)["line_items"]
     ids = [line["id"] for line in lines]
-    if (after := params.get("starting_after")) in ids:
-        lines = lines[ids.index(after) + 1 :]
-    if (before := params.get("ending_before")) in ids:
-        lines = lines[: ids.index(before)]
-    limit = params.get("limit", 10)
+    for cursor in ("starting_after", "ending_before"):
+        if params.get(cursor, ids[0]) not in ids:
+            raise missing("line item", params[cursor], cursor)
+    if "ending_before" in params:
+        lines = lines[: ids.index(params["ending_before"])]
+        data = lines[-limit:]
+    else:
+        lines = lines[ids.index(params["starting_after"]) + 1 :] if "starting_after" in params else lines
+        data = lines[:limit]
     url = f"/v1/checkout/sessions/{session}/line_items"
-    return {"object": "list", "data": lines[:limit], "has_more": len(lines) > limit, "url": url}
+    return {"object": "list", "data": data, "has_more": len(lines) > limit, "url": url}
 
 
 INCLUDABLE["checkout.session", "line_items"] = lambda ctx, session: list_line_items(ctx, {}, session["id"])

@@ -14,11 +14,24 @@ from deploy.stripe_sandbox.store import Store
 _ALPHABET = string.ascii_letters + string.digits
 _EXPAND_DEPTH = 4
 _RANGE = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+CURSORS = ("limit", "starting_after", "ending_before")
+PAGE = (*CURSORS, "created")
+"""Parameters of lists."""
 
 
 def new_id(prefix: str, length: int = 24) -> str:
     """An id as Stripe's look: `pi_3Qd…`."""
     return f"{prefix}_{''.join(random.choices(_ALPHABET, k=length))}"  # noqa: S311
+
+
+def limit_of(params: JSON) -> int:
+    """How many objects a list request wants, from one cursor at most."""
+    limit: int = params.get("limit", 10)
+    if not 1 <= limit <= 100:
+        raise invalid("Invalid integer: limit must be between 1 and 100", param="limit")
+    if "starting_after" in params and "ending_before" in params:
+        raise invalid("You may only specify one of these parameters: starting_after, ending_before.")
+    return limit
 
 
 class Announcer(Protocol):
@@ -69,9 +82,7 @@ class Context:
 
     def page(self, kind: str, url: str, params: JSON, filters: dict[str, Any] | None = None) -> JSON:
         """A list reply: newest first, `limit` (1..100, default 10), cursors, `created` ranges, SQL `filters`."""
-        limit = params.get("limit", 10)
-        if not 1 <= limit <= 100:
-            raise invalid("Invalid integer: limit must be between 1 and 100", param="limit")
+        limit = limit_of(params)
         where = {condition: value for condition, value in (filters or {}).items() if value is not None}
         created = params.get("created")
         if isinstance(created, dict):

@@ -1,7 +1,6 @@
 """Customers."""
 
-from deploy.stripe_sandbox.context import Context, new_id
-from deploy.stripe_sandbox.errors import invalid
+from deploy.stripe_sandbox.context import PAGE, Context, new_id
 from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api
 from deploy.stripe_sandbox.schema import JSON
@@ -11,20 +10,15 @@ _ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 
 def _apply(customer: JSON, params: JSON) -> None:
-    for name in params:
-        if name not in _FIELDS | {"expand", "metadata"}:
-            raise invalid(f"The sandbox does not support {name} on customers.", param=name)
     for name in _FIELDS & params.keys():
         value = params[name]
         if name == "address" and value:
             value = {field: value.get(field) for field in _ADDRESS}
-        customer[name] = value if value != "" else None
-    if customer["email"] and "@" not in customer["email"]:
-        raise invalid(f"Invalid email address: {customer['email']}", code="email_invalid", param="email")
-    customer["metadata"] = merged(customer["metadata"], params.get("metadata"))
+        customer[name] = value
+    customer["metadata"] = merged(customer["metadata"], params)
 
 
-@api("POST", "/v1/customers")
+@api("POST", "/v1/customers", *_FIELDS, "metadata")
 def create_customer(ctx: Context, params: JSON) -> JSON:
     customer: JSON = {
         "id": new_id("cus", 14),
@@ -61,7 +55,7 @@ def create_customer(ctx: Context, params: JSON) -> JSON:
     return customer
 
 
-@api("GET", "/v1/customers")
+@api("GET", "/v1/customers", *PAGE, "email")
 def list_customers(ctx: Context, params: JSON) -> JSON:
     return ctx.page("customer", "/v1/customers", params, {"email = ?": params.get("email")})
 
@@ -71,7 +65,7 @@ def retrieve_customer(ctx: Context, params: JSON, customer: str) -> JSON:
     return ctx.get("customer", customer)
 
 
-@api("POST", "/v1/customers/{customer}")
+@api("POST", "/v1/customers/{customer}", *_FIELDS, "metadata")
 def update_customer(ctx: Context, params: JSON, customer: str) -> JSON:
     found = ctx.get("customer", customer)
     before = dict(found)

@@ -1,7 +1,7 @@
 """Webhook endpoints: where events of an account are sent."""
 
 from deploy.stripe_sandbox import schema
-from deploy.stripe_sandbox.context import Context, new_id
+from deploy.stripe_sandbox.context import CURSORS, Context, new_id
 from deploy.stripe_sandbox.errors import invalid
 from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api
@@ -27,17 +27,17 @@ def make(ctx: Context, params: JSON, secret: str) -> JSON:
     endpoint: JSON = {
         "id": new_id("we"),
         "object": "webhook_endpoint",
-        "api_version": params.get("api_version"),
+        "api_version": None,
         "application": None,
         "created": ctx.now,
         "description": params.get("description"),
         "enabled_events": _check_events(params["enabled_events"]),
         "livemode": False,
-        "metadata": merged(None, params.get("metadata")),
+        "metadata": merged({}, params),
         "status": "enabled",
         "url": _check_url(params["url"]),
     }
-    ctx.store.insert(ctx.account, endpoint, {"secret": secret, "connect": params.get("connect", False)})
+    ctx.store.insert(ctx.account, endpoint, {"secret": secret})
     return endpoint
 
 
@@ -51,13 +51,13 @@ def register(ctx: Context, url: str, secret: str, enabled_events: list[str]) -> 
     return make(ctx, {"url": url, "enabled_events": enabled_events}, secret)
 
 
-@api("POST", "/v1/webhook_endpoints")
+@api("POST", "/v1/webhook_endpoints", "description", "enabled_events", "metadata", "url")
 def create_endpoint(ctx: Context, params: JSON) -> JSON:
     secret = new_id("whsec", 32)
     return make(ctx, params, secret) | {"secret": secret}
 
 
-@api("GET", "/v1/webhook_endpoints")
+@api("GET", "/v1/webhook_endpoints", *CURSORS)
 def list_endpoints(ctx: Context, params: JSON) -> JSON:
     return ctx.page("webhook_endpoint", "/v1/webhook_endpoints", params)
 
@@ -67,7 +67,7 @@ def retrieve_endpoint(ctx: Context, params: JSON, webhook_endpoint: str) -> JSON
     return ctx.get("webhook_endpoint", webhook_endpoint)
 
 
-@api("POST", "/v1/webhook_endpoints/{webhook_endpoint}")
+@api("POST", "/v1/webhook_endpoints/{webhook_endpoint}", "description", "disabled", "enabled_events", "metadata", "url")
 def update_endpoint(ctx: Context, params: JSON, webhook_endpoint: str) -> JSON:
     endpoint = ctx.get("webhook_endpoint", webhook_endpoint)
     if "enabled_events" in params:
@@ -76,8 +76,8 @@ def update_endpoint(ctx: Context, params: JSON, webhook_endpoint: str) -> JSON:
         endpoint["url"] = _check_url(params["url"])
     if "disabled" in params:
         endpoint["status"] = "disabled" if params["disabled"] else "enabled"
-    endpoint["description"] = params.get("description", endpoint["description"]) or None
-    endpoint["metadata"] = merged(endpoint["metadata"], params.get("metadata"))
+    endpoint["description"] = params.get("description", endpoint["description"])
+    endpoint["metadata"] = merged(endpoint["metadata"], params)
     ctx.store.save(endpoint)
     return endpoint
 

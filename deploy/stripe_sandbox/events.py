@@ -2,7 +2,7 @@
 
 import orjson
 
-from deploy.stripe_sandbox.context import Context
+from deploy.stripe_sandbox.context import PAGE, Context
 from deploy.stripe_sandbox.errors import invalid
 from deploy.stripe_sandbox.registry import api
 from deploy.stripe_sandbox.schema import JSON
@@ -10,7 +10,7 @@ from deploy.stripe_sandbox.schema import JSON
 _PENDING = "exists (select 1 from deliveries where event = objects.id and status = 'pending') = ?"
 
 
-@api("GET", "/v1/events")
+@api("GET", "/v1/events", *PAGE, "delivery_success", "type", "types")
 def list_events(ctx: Context, params: JSON) -> JSON:
     if "type" in params and "types" in params:
         raise invalid("You may only specify one of these parameters: type, types.", param="types")

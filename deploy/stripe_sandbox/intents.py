@@ -1,10 +1,10 @@
 """Payment intents: one attempt after another to charge a card or a bank account, until one succeeds."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from deploy.stripe_sandbox import blanks, charges, money
 from deploy.stripe_sandbox.cards import METHODS, Card, Decline, lookup
-from deploy.stripe_sandbox.context import Context, new_id
+from deploy.stripe_sandbox.context import PAGE, Context, new_id
 from deploy.stripe_sandbox.errors import StripeError, invalid, missing, refused
 from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api
@@ -12,24 +12,7 @@ from deploy.stripe_sandbox.schema import JSON
 
 Outcome = Literal["succeeded", "processing", "requires_action", "declined"]
 _OPEN = ("requires_payment_method", "requires_confirmation", "requires_action", "requires_capture")
-_SUPPORTED = {
-    "amount",
-    "currency",
-    "automatic_payment_methods",
-    "confirm",
-    "customer",
-    "description",
-    "error_on_requires_action",
-    "expand",
-    "metadata",
-    "off_session",
-    "payment_method",
-    "payment_method_types",
-    "receipt_email",
-    "return_url",
-    "transfer_group",
-    "cancellation_reason",
-}
+_SETTABLE = {"description", "receipt_email", "transfer_group"}
 
 
 def open_intent(
@@ -151,12 +134,6 @@ def cancel(ctx: Context, intent: JSON, reason: str | None) -> None:
     ctx.emit("payment_intent.canceled", intent)
 
 
-def _check_supported(params: JSON) -> None:
-    for name in params:
-        if name not in _SUPPORTED:
-            raise invalid(f"The sandbox does not support {name} on payment intents.", param=name)
-
-
 def check_amount(amount: int, currency: str, param: str = "amount") -> None:
     terms = money.currency(currency)
     if amount < 1:
@@ -169,14 +146,17 @@ def check_amount(amount: int, currency: str, param: str = "amount") -> None:
 
 
 def check_currency(code: str, param: str = "currency") -> str:
-    if len(code) != 3 or not code.isalpha():
+    if code.lower() not in money.CURRENCIES:
         raise invalid(f"Invalid currency: {code}.", param=param)
     return code.lower()
 
 
-@api("POST", "/v1/payment_intents")
+@api(
+    "POST", "/v1/payment_intents", *_SETTABLE, "amount", "confirm", "currency", "customer", "metadata", "payment_method"
+)
 def create_intent(ctx: Context, params: JSON) -> JSON:
-    _check_supported(params)
+    if "payment_method" in params and not params.get("confirm"):
+        raise invalid("The sandbox supports payment_method with confirm=true only.", param="payment_method")
     currency = check_currency(params["currency"])
     check_amount(params["amount"], currency)
     if customer := params.get("customer"):
@@ -186,7 +166,7 @@ def create_intent(ctx: Context, params: JSON) -> JSON:
         params["amount"],
         currency,
         customer=customer,
-        metadata=merged(None, params.get("metadata")),
+        metadata=merged({}, params),
         description=params.get("description"),
         receipt_email=params.get("receipt_email"),
         transfer_group=params.get("transfer_group"),
@@ -196,7 +176,7 @@ def create_intent(ctx: Context, params: JSON) -> JSON:
     return intent
 
 
-@api("GET", "/v1/payment_intents")
+@api("GET", "/v1/payment_intents", *PAGE, "customer")
 def list_intents(ctx: Context, params: JSON) -> JSON:
     return ctx.page("payment_intent", "/v1/payment_intents", params, {"customer = ?": params.get("customer")})
 
@@ -206,26 +186,21 @@ def retrieve_intent(ctx: Context, params: JSON, intent: str) -> JSON:
     return ctx.get("payment_intent", intent)
 
 
-@api("POST", "/v1/payment_intents/{intent}")
+@api("POST", "/v1/payment_intents/{intent}", *_SETTABLE, "amount", "metadata")
 def update_intent(ctx: Context, params: JSON, intent: str) -> JSON:
-    _check_supported(params)
     found = ctx.get("payment_intent", intent)
-    settable: dict[str, Any] = {k: v for k, v in params.items() if k in ("description", "receipt_email")}
     if "amount" in params:
         if found["status"] not in _OPEN:
             raise _unexpected_state(found, "amount could not be updated")
         check_amount(params["amount"], found["currency"])
-        settable["amount"] = params["amount"]
-    if "metadata" in params:
-        settable["metadata"] = merged(found["metadata"], params["metadata"])
-    found |= settable
+    found |= {name: params[name] for name in (_SETTABLE | {"amount"}) & params.keys()}
+    found["metadata"] = merged(found["metadata"], params)
     ctx.store.save(found)
     return found
 
 
-@api("POST", "/v1/payment_intents/{intent}/confirm")
+@api("POST", "/v1/payment_intents/{intent}/confirm", "payment_method")
 def confirm_intent(ctx: Context, params: JSON, intent: str) -> JSON:
-    _check_supported({name: value for name, value in params.items() if value is not None})
     found = ctx.get("payment_intent", intent)
     if found["status"] not in ("requires_payment_method", "requires_confirmation"):
         raise _unexpected_state(found, "confirm")
@@ -235,7 +210,7 @@ def confirm_intent(ctx: Context, params: JSON, intent: str) -> JSON:
             "You cannot confirm this PaymentIntent because it's missing a payment method.",
             code="payment_intent_unexpected_state",
         )
-    method = attach(ctx, lookup(METHODS[reference])) if reference in METHODS else ctx.store.find(reference)
+    method = attach(ctx, lookup(METHODS[reference])) if reference in METHODS else ctx.store.find(reference, ctx.account)
     if method is None or method["object"] != "payment_method":
         raise missing("PaymentMethod", reference, "payment_method")
     if confirm(ctx, found, method) == "declined":
@@ -244,7 +219,7 @@ def confirm_intent(ctx: Context, params: JSON, intent: str) -> JSON:
     return found
 
 
-@api("POST", "/v1/payment_intents/{intent}/cancel")
+@api("POST", "/v1/payment_intents/{intent}/cancel", "cancellation_reason")
 def cancel_intent(ctx: Context, params: JSON, intent: str) -> JSON:
     found = ctx.get("payment_intent", intent)
     if found["status"] not in _OPEN:

@@ -1,18 +1,18 @@
 """Stripe's rules for `metadata`."""
 
-from typing import Any
-
 from deploy.stripe_sandbox.errors import invalid
+from deploy.stripe_sandbox.schema import JSON
 
 _MAX_KEYS, _MAX_KEY, _MAX_VALUE = 50, 40, 500
 
 
-def merged(current: dict[str, str] | None, given: Any) -> dict[str, str]:
-    """Metadata after an update: an empty value removes its key, an empty string removes all."""
-    if given == "":
+def merged(current: dict[str, str], params: JSON) -> dict[str, str]:
+    """Metadata after a request: an empty value removes its key, None for a value removes all."""
+    given = params.get("metadata", {})
+    if given is None:
         return {}
-    result = dict(current or {})
-    for key, value in (given or {}).items():
+    result = dict(current)
+    for key, value in given.items():
         if len(key) > _MAX_KEY or "[" in key or "]" in key:
             raise invalid(f"Metadata keys can have up to {_MAX_KEY} characters. Invalid key: {key}", param="metadata")
         if len(value) > _MAX_VALUE:

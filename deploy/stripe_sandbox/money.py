@@ -1,6 +1,6 @@
 """Fees and limits per currency, in minor units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +14,25 @@ class Currency:
 
 
 _DEFAULT = Currency(bps=290, fixed=30, minimum=50)
+_TWO_DECIMALS = """
+    aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc
+    cve czk dkk dop dzd egp etb fjd fkp gel gip gmd gtq gyd hkd hnl htg huf idr ils inr isk jmd kes kgs khr kyd kzt
+    lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr
+    pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd twd tzs uah uyu uzs wst xcd
+    xcg yer zar zmw
+"""
+_THREE_DECIMALS = "bhd jod kwd omr tnd"
+_NO_DECIMALS = "bif clp djf gnf kmf krw mga pyg rwf ugx vnd vuv xaf xof xpf"
 CURRENCIES = {
+    **dict.fromkeys(_TWO_DECIMALS.split(), _DEFAULT),
+    **dict.fromkeys(_THREE_DECIMALS.split(), replace(_DEFAULT, exponent=3)),
+    **dict.fromkeys(_NO_DECIMALS.split(), replace(_DEFAULT, exponent=0)),
     "usd": _DEFAULT,
     "eur": Currency(bps=290, fixed=25, minimum=50),
     "gbp": Currency(bps=290, fixed=20, minimum=30),
     "jpy": Currency(bps=360, fixed=0, minimum=50, exponent=0),
 }
+"""What can be charged."""
 
 
 def currency(code: str) -> Currency:

@@ -13,6 +13,7 @@ from deploy.stripe_sandbox import checkout, money
 from deploy.stripe_sandbox.context import Context
 from deploy.stripe_sandbox.control import TheSandbox, session_context
 from deploy.stripe_sandbox.errors import StripeError
+from deploy.stripe_sandbox.params import EMAIL
 from deploy.stripe_sandbox.schema import JSON
 
 router = APIRouter(prefix="/c/pay/{session_id}", include_in_schema=False)
@@ -113,15 +114,15 @@ def _explain(problem: JSON) -> dict[str, str]:
 def _mistakes(card: str, expiry: str, cvc: str, email: str, name: str, now: int) -> dict[str, str]:
     """What is wrong with the form, per field."""
     errors = {}
-    if "@" not in email:
+    if not EMAIL.fullmatch(email.strip()):
         errors["email"] = "Enter the e-mail address for your receipt."
-    if not 12 <= sum(character.isdigit() for character in card) <= 19:
+    if not 12 <= sum(character.isdecimal() for character in card) <= 19:
         errors["card"] = "Your card number is incomplete."
     if not (match := _EXPIRY.match(expiry)) or not 1 <= int(match[1]) <= 12:
         errors["expiry"] = "Enter the expiry date as MM / YY."
     elif _month(int(match[2]) % 100, int(match[1])) < _month_of(now):
         errors["expiry"] = "Your card's expiry date is in the past."
-    if not cvc.strip().isdigit() or len(cvc.strip()) not in (3, 4):
+    if not cvc.strip().isdecimal() or len(cvc.strip()) not in (3, 4):
         errors["cvc"] = "Your card's security code is incomplete."
     if not name.strip():
         errors["name"] = "Enter the name on the card."

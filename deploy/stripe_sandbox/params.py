@@ -4,7 +4,8 @@ A form carries only text, so checking and typing are one pass: `compile_params` 
 decoded text to typed values that refuses what Stripe refuses, in Stripe's words.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,12 +20,20 @@ _EMPTY = (
     "cannot be unset. You should remove '{0}' from your request or supply a non-empty value."
 )
 _MAX_DEPTH = 8
+_INTEGER = re.compile(r"-?[0-9]{1,18}")  # SQLite holds no more
+_DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,12})?")
+_INDEX = re.compile(r"[0-9]{1,9}")
+EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
 
 
 def decode(text: bytes) -> JSON:
     """`a[b][0]=x` as nested dictionaries of text; arrays are dictionaries with numbers for keys until typed."""
+    try:
+        pairs = parse_qsl(text.decode(), keep_blank_values=True)
+    except UnicodeDecodeError:
+        raise invalid("The request is not valid UTF-8.") from None
     root: JSON = {}
-    for name, value in parse_qsl(text.decode(), keep_blank_values=True):
+    for name, value in pairs:
         head, *rest = name.replace("]", "").split("[")
         if len(rest) > _MAX_DEPTH:
             raise invalid(f"Invalid parameter name: {name}", param=name)
@@ -39,30 +48,43 @@ def decode(text: bytes) -> JSON:
 
 
 @cache
-def compile_params(method: str, path: str) -> Check:
-    """The validator of one operation of the subset."""
-    return _compile(schema.parameters(method, path))
+def compile_params(method: str, path: str, takes: frozenset[str]) -> Check:
+    """The validator of one operation of the subset, which `takes` these parameters; an emptied value becomes None."""
+    return _object(schema.resolve(schema.parameters(method, path)), takes | {"expand"})
+
+
+def only(params: JSON, takes: Collection[str], where: str) -> None:
+    """Refuse by name what would be ignored of the object at `where`."""
+    for name in params:
+        if name not in takes:
+            _unsupported(None, f"{where}[{name}]")
+
+
+def _unsupported(_: Any, where: str) -> None:
+    raise invalid(f"The sandbox does not support {where}.", param=where)
 
 
 def _compile(node: JSON) -> Check:
     node = schema.resolve(node)
     if "anyOf" in node:
         return _any_of([_compile(variant) for variant in node["anyOf"]], [schema.resolve(v) for v in node["anyOf"]])
-    if "enum" in node:
-        return _enum(node["enum"])
-    kind = node.get("type")
+    kind, known = node.get("type"), node.get("enum") or node.get("x-knownValues", ())
+    if "enum" in node or any(known):
+        return _enum(known)
     if kind == "object":
         return _object(node)
     if kind == "array":
         return _array(_compile(node.get("items", {})))
+    if kind == "string" and "" in known:
+        return _optional
     return {"integer": _integer, "number": _number, "boolean": _boolean, "string": _string}.get(str(kind), _anything)
 
 
-def _object(node: JSON) -> Check:
-    fields = {name: _lazy(child) for name, child in node.get("properties", {}).items()}
+def _object(node: JSON, takes: Collection[str] | None = None) -> Check:
+    fields = {name: _field(name, child, takes) for name, child in node.get("properties", {}).items()}
     required = tuple(node.get("required", ()))
     extra = node.get("additionalProperties", True)
-    other = _lazy(extra) if isinstance(extra, dict) else (None if extra is False else _anything)
+    other = _text if extra == {"type": "string"} else None if extra is False else _anything
 
     def check(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
@@ -83,6 +105,22 @@ def _object(node: JSON) -> Check:
     return check
 
 
+def _field(name: str, node: JSON, takes: Collection[str] | None) -> Check:
+    if takes is not None and name not in takes:
+        return _unsupported
+    return _email(_lazy(node)) if name.endswith("email") else _lazy(node)
+
+
+def _email(text: Check) -> Check:
+    def check(value: Any, where: str) -> Any:
+        typed = text(value, where)
+        if typed is not None and not EMAIL.fullmatch(typed):
+            raise invalid(f"Invalid email address: {typed}", code="email_invalid", param=where)
+        return typed
+
+    return check
+
+
 def _lazy(node: JSON) -> Check:
     """Compile on first use: most of the subset's parameters are never sent."""
     compiled: Check | None = None
@@ -97,7 +135,7 @@ def _lazy(node: JSON) -> Check:
 
 def _array(item: Check) -> Check:
     def check(value: Any, where: str) -> Any:
-        if not isinstance(value, dict) or not all(key.isdigit() for key in value):
+        if not isinstance(value, dict) or not all(_INDEX.fullmatch(key) for key in value):
             raise invalid("Invalid array", param=where)
         return [item(value[key], f"{where}[{key}]") for key in sorted(value, key=int)]
 
@@ -125,8 +163,9 @@ def _enum(values: list[Any]) -> Check:
 
     def check(value: Any, where: str) -> Any:
         if not isinstance(value, str) or value not in allowed:
-            raise invalid(f"Invalid {where}: must be one of {', '.join(allowed)}", param=where)
-        return allowed[value]
+            choices = ", ".join(filter(None, allowed)) or "empty"
+            raise invalid(f"Invalid {where}: must be one of {choices}", param=where)
+        return None if value == "" else allowed[value]
 
     return check
 
@@ -143,8 +182,12 @@ def _filled(value: Any, where: str) -> str:
     return text
 
 
+def _optional(value: Any, where: str) -> str | None:
+    return None if value == "" else _string(value, where)
+
+
 def _string(value: Any, where: str) -> str:
-    text = _text(value, where)
+    text = _filled(value, where)
     if len(text) > 5000:
         raise invalid(
             f"Invalid string: {text[:10]}...{text[-5:]}; must be at most 5000 characters",
@@ -156,18 +199,16 @@ def _string(value: Any, where: str) -> str:
 
 def _integer(value: Any, where: str) -> int:
     text = _filled(value, where)
-    try:
-        return int(text)
-    except ValueError:
-        raise invalid(f"Invalid integer: {text}", code="parameter_invalid_integer", param=where) from None
+    if not _INTEGER.fullmatch(text):
+        raise invalid(f"Invalid integer: {text[:40]}", code="parameter_invalid_integer", param=where)
+    return int(text)
 
 
 def _number(value: Any, where: str) -> float:
     text = _filled(value, where)
-    try:
-        return float(text)
-    except ValueError:
-        raise invalid(f"Invalid decimal: {text}", param=where) from None
+    if not _DECIMAL.fullmatch(text):
+        raise invalid(f"Invalid decimal: {text[:40]}", param=where)
+    return float(text)
 
 
 def _boolean(value: Any, where: str) -> bool:

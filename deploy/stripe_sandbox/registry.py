@@ -8,15 +8,17 @@ from deploy.stripe_sandbox.schema import JSON
 Handler = Callable[..., JSON]
 Job = Callable[[Context, str], None]
 
-HANDLERS: dict[tuple[str, str], Handler] = {}
+HANDLERS: dict[tuple[str, str], tuple[Handler, frozenset[str]]] = {}
+"""Operations, and the parameters each of them acts on besides `expand`; others are refused by name."""
 JOBS: dict[str, Job] = {}
 
 
-def api(method: str, path: str) -> Callable[[Handler], Handler]:
-    """Answer an operation: called as `handler(ctx, params, **path_parameters)` inside a transaction."""
+def api(method: str, path: str, *takes: str) -> Callable[[Handler], Handler]:
+    """Answer an operation, which `takes` these parameters: called as `handler(ctx, params, **path_parameters)` inside
+    a transaction."""
 
     def register(handler: Handler) -> Handler:
-        HANDLERS[method, path] = handler
+        HANDLERS[method, path] = handler, frozenset(takes)
         return handler
 
     return register

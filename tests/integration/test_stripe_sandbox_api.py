@@ -2,14 +2,22 @@
 
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import stripe
 
+from deploy.stripe_sandbox import schema
+from deploy.stripe_sandbox.errors import StripeError
+from deploy.stripe_sandbox.params import compile_params
 from deploy.stripe_sandbox.registry import HANDLERS
 from tests.integration.stripe_sandbox import DECLINED, INSUFFICIENT, KEY, OK, SECURE, Served, line, serve
 from tests.support.sandbox import FAILS_LATER, PAYS_LATER
+
+TAXED = {
+    "quantity": 1,
+    "price_data": {"currency": "usd", "unit_amount": 100, "product_data": {"name": "A", "tax_code": "txcd_1"}},
+}
 
 
 @pytest.fixture
@@ -267,9 +275,9 @@ async def test_money_is_pending_until_its_day(sandbox: Served) -> None:
 
 
 async def test_an_open_session_expires_with_the_clock(sandbox: Served) -> None:
-    session = await sandbox.checkout(expires_at=int(time.time()) + 1800)
+    session = await sandbox.checkout(expires_at=int(time.time()) + 1860)
     await sandbox.pay(session.id, DECLINED)
-    await sandbox.control("POST", "/clock", {"advance_seconds": 1801})
+    await sandbox.control("POST", "/clock", {"advance_seconds": 1861})
     found = await sandbox.client.v1.checkout.sessions.retrieve_async(session.id, {"expand": ["payment_intent"]})
     assert isinstance(found.payment_intent, stripe.PaymentIntent)
     assert (found.status, found.payment_intent.status) == ("expired", "canceled")
@@ -279,12 +287,12 @@ async def test_an_open_session_expires_with_the_clock(sandbox: Served) -> None:
 
 async def test_sessions_can_still_be_opened_after_the_clock_was_moved(sandbox: Served) -> None:
     await sandbox.control("POST", "/clock", {"advance_seconds": 86400})
-    session = await sandbox.checkout(expires_at=int(time.time()) + 1800)
+    session = await sandbox.checkout(expires_at=int(time.time()) + 1860)
     assert session.status == "open"
 
 
 async def test_the_clock_of_one_account_is_not_that_of_another(sandbox: Served) -> None:
-    session = await sandbox.checkout(expires_at=int(time.time()) + 1800)
+    session = await sandbox.checkout(expires_at=int(time.time()) + 1860)
     await sandbox.control("POST", "/clock", {"advance_seconds": 3600}, key="sk_test_other")
     found = await sandbox.client.v1.checkout.sessions.retrieve_async(session.id)
     assert found.status == "open"
@@ -338,6 +346,15 @@ async def test_only_an_open_session_can_be_expired(sandbox: Served) -> None:
         ({"line_items": [line("A", 10)]}, "amount_too_small", "line_items"),
         ({"success_url": "ftp://x"}, "url_invalid", "success_url"),
         ({"customer": "cus_nobody"}, "resource_missing", "customer"),
+        ({"customer_email": "mina"}, "email_invalid", "customer_email"),
+        ({"client_reference_id": ""}, "parameter_invalid_empty", "client_reference_id"),
+        ({"mode": "gift"}, None, "mode"),
+        ({"line_items": [line("A", 100)] * 101}, None, "line_items"),
+        ({"line_items": [line("A", 100, "zzz")]}, None, "currency"),
+        ({"currency": "eur"}, None, "currency"),
+        ({"customer_creation": "always"}, None, "customer_creation"),
+        ({"payment_intent_data": {"capture_method": "manual"}}, None, "payment_intent_data[capture_method]"),
+        ({"line_items": [TAXED]}, None, "line_items[0][price_data][product_data][tax_code]"),
     ],
 )
 async def test_bad_parameters_are_refused_in_stripes_words(
@@ -346,6 +363,73 @@ async def test_bad_parameters_are_refused_in_stripes_words(
     with pytest.raises(stripe.InvalidRequestError) as refusal:
         await sandbox.checkout(**changes)
     assert (refusal.value.code, refusal.value.param) == (code, param)
+
+
+@pytest.mark.parametrize("operation", sorted(HANDLERS), ids=" ".join)
+def test_a_parameter_is_acted_on_or_refused_by_name(operation: tuple[str, str]) -> None:
+    _, takes = HANDLERS[operation]
+    names = schema.resolve(schema.parameters(*operation)).get("properties", {}).keys()
+    assert takes <= names
+    for name in names - takes - {"expand"}:
+        with pytest.raises(StripeError, match=f"The sandbox does not support {name}"):
+            compile_params(*operation, takes)({name: ""}, "")
+
+
+async def test_a_session_lives_for_half_an_hour_at_least(sandbox: Served) -> None:
+    now = int(time.time())
+    with pytest.raises(stripe.InvalidRequestError, match="at least 30 minutes"):
+        await sandbox.checkout(expires_at=now + 1799)
+    assert (await sandbox.checkout(expires_at=now + 1860)).status == "open"
+
+
+async def test_an_emptied_value_is_unset(sandbox: Served) -> None:
+    products = sandbox.client.v1.products
+    product = await products.create_async({"name": "Course", "description": "d", "images": ["i"], "unit_label": "seat"})
+    await products.update_async(product.id, {"description": "", "images": "", "unit_label": "", "metadata": ""})
+    found = await products.retrieve_async(product.id)
+    assert (found.description, found.images, found.unit_label) == (None, [], None)
+    intents = sandbox.client.v1.payment_intents
+    intent = await intents.create_async({"amount": 700, "currency": "usd", "receipt_email": "mina@example.com"})
+    assert (await intents.update_async(intent.id, {"receipt_email": ""})).receipt_email is None
+    price = await sandbox.client.v1.prices.create_async({"currency": "usd", "unit_amount": 9, "product": product.id})
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        await sandbox.client.v1.prices.update_async(price.id, {"nickname": ""})
+    assert refusal.value.code == "parameter_invalid_empty"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/customers", b"name=\xff", 400),
+        ("POST", "/v1/checkout/sessions", "line_items[²][quantity]=1".encode(), 400),
+        ("GET", "/v1/charges?created[gte]=99999999999999999999", b"", 400),
+        ("GET", "/v1/charges?starting_after=ch_1&ending_before=ch_2", b"", 400),
+    ],
+)
+async def test_what_cannot_be_read_is_refused(
+    sandbox: Served, method: str, path: str, body: bytes, status: int
+) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/x-www-form-urlencoded"}
+    async with sandbox.http.request(method, f"{sandbox.url}{path}", data=body or None, headers=headers) as response:
+        assert response.status == status
+        assert (await response.json())["error"]["type"] == "invalid_request_error"
+
+
+async def test_lines_of_a_session_are_paged(sandbox: Served) -> None:
+    session = await sandbox.checkout(line_items=[line(name, 100) for name in "ABCD"])
+    api = sandbox.client.v1.checkout.sessions.line_items
+
+    async def page(**params: Any) -> tuple[list[str | None], bool]:
+        found = await api.list_async(session.id, cast(Any, params))
+        return [item.description for item in found.data], found.has_more
+
+    ids = [item.id for item in (await api.list_async(session.id)).data]
+    assert await page(limit=3) == (["A", "B", "C"], True)
+    assert await page(limit=3, starting_after=ids[2]) == (["D"], False)
+    assert await page(limit=2, ending_before=ids[3]) == (["B", "C"], True)
+    for wrong in ({"limit": 1000}, {"starting_after": ids[0], "ending_before": ids[3]}, {"starting_after": "li_1"}):
+        with pytest.raises(stripe.InvalidRequestError):
+            await page(**wrong)
 
 
 async def test_refunds_stop_at_what_is_left_of_the_charge(sandbox: Served) -> None:
@@ -411,7 +495,7 @@ async def test_accounts_do_not_see_each_other(sandbox: Served) -> None:
     assert refusal.value.code == "resource_missing"
 
 
-@pytest.mark.parametrize("authorization", [None, "Bearer sk_live_123456789", "Bearer pk_test_1"])
+@pytest.mark.parametrize("authorization", [None, "Bearer sk_live_123456789", "Bearer pk_test_1", "Basic a"])
 async def test_a_missing_or_foreign_key_is_refused(sandbox: Served, authorization: str | None) -> None:
     headers = {"Authorization": authorization} if authorization else {}
     async with sandbox.http.get(f"{sandbox.url}/v1/refunds", headers=headers) as response:

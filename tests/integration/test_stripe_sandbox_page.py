@@ -88,11 +88,12 @@ async def test_a_decline_is_explained_and_keeps_what_was_typed(sandbox: Served) 
     [
         ("card", "4242", "Your card number is incomplete."),
         ("card", "4242424242424241", "Your card number is incorrect."),
+        ("card", "4242 4242 4242 4243²", "Your card number is incorrect."),
         ("expiry", "13/40", "Enter the expiry date as MM / YY."),
         ("expiry", "01/20", "Your card&#39;s expiry date is in the past."),
-        ("cvc", "1", "Your card&#39;s security code is incomplete."),
+        ("cvc", "12²", "Your card&#39;s security code is incomplete."),
         ("name", " ", "Enter the name on the card."),
-        ("email", "mina", "Enter the e-mail address for your receipt."),
+        ("email", "mina@", "Enter the e-mail address for your receipt."),
     ],
 )
 async def test_mistakes_are_shown_at_their_field(sandbox: Served, field: str, value: str, message: str) -> None:

@@ -13,6 +13,13 @@ from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.params import compile_params, decode
 from deploy.stripe_sandbox.store import Store
 
+SESSIONS = compile_params(
+    "POST",
+    "/v1/checkout/sessions",
+    frozenset({"customer_email", "expires_at", "line_items", "metadata", "success_url"}),
+)
+INTENTS = compile_params("POST", "/v1/payment_intents", frozenset({"amount", "currency", "receipt_email"}))
+
 
 def test_the_subset_describes_the_installed_client() -> None:
     assert schema.api_version() == stripe.api_version
@@ -20,7 +27,7 @@ def test_the_subset_describes_the_installed_client() -> None:
 
 def test_brackets_become_typed_parameters() -> None:
     form = b"line_items[0][quantity]=2&line_items[1][quantity]=1&metadata[a]=b%26c&expand[]=x&expand[]=y&expires_at=7"
-    typed = compile_params("POST", "/v1/checkout/sessions")(decode(form), "")
+    typed = SESSIONS(decode(form), "")
     assert typed == {
         "line_items": [{"quantity": 2}, {"quantity": 1}],
         "metadata": {"a": "b&c"},
@@ -40,27 +47,52 @@ def test_brackets_become_typed_parameters() -> None:
         (b"line_items[0][quantity]=two", "parameter_invalid_integer", "line_items[0][quantity]"),
         (b"allow_promotion_codes=yes", None, "allow_promotion_codes"),
         (b"success_url[a]=b", None, "success_url"),
+        (b"success_url=", "parameter_invalid_empty", "success_url"),
+        (b"customer_email=mina", "email_invalid", "customer_email"),
+        (b"customer_email=mina@", "email_invalid", "customer_email"),
         (b"a[b]=1&a=2&a[b][c]=3", None, "a[b][c]"),
         (b"a" + b"[b]" * 20 + b"=1", None, "a" + "[b]" * 20),
     ],
 )
 def test_wrong_parameters_are_named(form: bytes, code: str | None, param: str) -> None:
     with pytest.raises(StripeError) as refusal:
-        compile_params("POST", "/v1/checkout/sessions")(decode(form), "")
+        SESSIONS(decode(form), "")
     error = refusal.value.body["error"]
     assert (error.get("code"), error["param"], refusal.value.stored) == (code, param, False)
 
 
 def test_a_missing_parameter_is_named() -> None:
     with pytest.raises(StripeError) as refusal:
-        compile_params("POST", "/v1/payment_intents")(decode(b"amount=100"), "")
+        INTENTS(decode(b"amount=100"), "")
     assert refusal.value.body["error"]["message"] == "Missing required param: currency."
 
 
 def test_an_empty_string_unsets_where_stripe_lets_it() -> None:
-    check = compile_params("POST", "/v1/refunds")
-    assert check(decode(b"metadata="), "") == {"metadata": ""}
-    assert check(decode(b"metadata[a]=1"), "") == {"metadata": {"a": "1"}}
+    check = compile_params("POST", "/v1/products/{id}", frozenset({"description", "images", "metadata", "name"}))
+    unset = {"description": None, "images": None, "metadata": None}
+    assert check(decode(b"description=&images=&metadata="), "") == unset
+    assert check(decode(b"metadata[a]=1&metadata[b]="), "") == {"metadata": {"a": "1", "b": ""}}
+    with pytest.raises(StripeError, match="empty values are an attempt to unset"):
+        check(decode(b"name="), "")
+
+
+@pytest.mark.parametrize("number", ["1_000", " 1", "+1", "1.0", "²", "1e3", "9" * 19, "9" * 5000])
+def test_a_number_is_written_in_digits(number: str) -> None:
+    with pytest.raises(StripeError) as refusal:
+        SESSIONS({"expires_at": number}, "")
+    assert refusal.value.body["error"]["code"] == "parameter_invalid_integer"
+
+
+@pytest.mark.parametrize("index", ["²", "9" * 5000, "-1"])
+def test_an_index_is_a_number(index: str) -> None:
+    with pytest.raises(StripeError, match="Invalid array"):
+        SESSIONS({"line_items": {index: {"quantity": "1"}}}, "")
+
+
+def test_a_form_is_utf_8() -> None:
+    with pytest.raises(StripeError, match="UTF-8") as refusal:
+        decode(b"success_url=\xff")
+    assert refusal.value.status == 400
 
 
 @pytest.mark.parametrize(
@@ -79,7 +111,14 @@ def test_a_fee_is_a_share_and_a_fixed_part(amount: int) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "currency", "text"),
-    [(4249, "usd", "$42.49"), (5, "eur", "€0.05"), (123456, "jpy", "¥123,456"), (1200, "chf", "12.00 CHF")],
+    [
+        (4249, "usd", "$42.49"),
+        (5, "eur", "€0.05"),
+        (123456, "jpy", "¥123,456"),
+        (1200, "chf", "12.00 CHF"),
+        (1200, "krw", "1,200 KRW"),
+        (1200, "kwd", "1.200 KWD"),
+    ],
 )
 def test_amounts_are_shown_to_people(amount: int, currency: str, text: str) -> None:
     assert money.display(amount, currency) == text
@@ -92,6 +131,8 @@ def test_amounts_are_shown_to_people(amount: int, currency: str, text: str) -> N
         ("4000000000000002", "card_declined"),
         ("4242424242424241", "incorrect_number"),
         ("4111111111111111", "card_declined"),
+        ("4242 4242 4242 4243²", "incorrect_number"),
+        ("", "incorrect_number"),
     ],
 )
 def test_only_test_cards_pay(number: str, code: str | None) -> None:
