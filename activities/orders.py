@@ -10,7 +10,7 @@ from core import failpoints
 from core.db import Database
 from core.settings import Settings
 from domain.contracts.processes import ApplyPayments, OrderState, RecordCheckout, Subject
-from domain.orders import OPEN, POLL_AFTER
+from domain.orders import OPEN, POLL_AFTER, SETTLE_POLL
 from services import booking, orders, processes
 
 
@@ -54,7 +54,12 @@ class OrderActivities:
 
 async def _note(session: AsyncSession, order_id: UUID, order: OrderState, now: datetime) -> None:
     """Shows operators what the order waits for."""
-    waiting_for = "payment" if order.status in OPEN else None if order.settled else "settlement by Stripe"
+    if order.status in OPEN:
+        waiting_for, next_at = "payment", order.expires_at + POLL_AFTER
+    elif not order.settled:
+        waiting_for, next_at = "settlement by Stripe", now + SETTLE_POLL
+    else:
+        waiting_for, next_at = None, None
     await processes.note(
         session,
         activity.info().workflow_id or "",
@@ -64,5 +69,5 @@ async def _note(session: AsyncSession, order_id: UUID, order: OrderState, now: d
         now=now,
         waiting_for=waiting_for,
         next_step="read Stripe" if waiting_for else None,
-        next_at=order.expires_at + POLL_AFTER if order.status in OPEN else None,
+        next_at=next_at,
     )

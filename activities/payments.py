@@ -8,6 +8,7 @@ from temporalio import activity
 
 from core import failpoints
 from core.db import Database
+from core.ids import new_id
 from core.integrations.stripe import CheckoutSession, CheckoutState, StripeGateway, StripeRefused, StripeTransient
 from core.settings import Settings
 from domain.contracts.processes import CheckoutCreated, CheckoutOpened, PaymentsSeen, Subject
@@ -28,7 +29,8 @@ class PaymentActivities:
     async def open_checkout(self, subject: Subject) -> CheckoutOpened:
         """Creates the order's Checkout Session, or finds the one an earlier try created.
 
-        Raises `CheckoutRefused` when Stripe will never accept this one, so that the next needs another number.
+        A number that is spent without a session is followed by the next. Raises `CheckoutRefused` when Stripe will
+        never accept the order as it is.
         """
         failpoints.hit("payments.open_checkout.before")
         async with self._db.read() as session:
@@ -38,7 +40,14 @@ class PaymentActivities:
                 return CheckoutOpened(order=state)
             lines = await orders.lines_of(session, order.id)
             email = await session.scalar(select(User.email).where(User.id == order.student_id))
-        checkout = await self._create_or_find(order, lines, email, subject)
+        if order.expires_at - subject.now < _SHORTEST:  # too late to create it, but an earlier try may have
+            found = await self._stripe.find_checkout(order.id, order.checkout_n, order.created_at)
+            if found is None:
+                await self._renew(subject)
+                return await self.open_checkout(subject)
+            checkout = found
+        else:
+            checkout = await self._create_or_find(order, lines, email, subject)
         failpoints.hit("payments.open_checkout.after")
         created = CheckoutCreated(
             n=order.checkout_n, stripe_session=checkout.id, url=checkout.url, expires_at=checkout.expires_at
@@ -48,8 +57,6 @@ class PaymentActivities:
     async def _create_or_find(
         self, order: Order, lines: Sequence[OrderLine], email: str | None, subject: Subject
     ) -> CheckoutSession:
-        if order.expires_at - subject.now < _SHORTEST:  # too late to create it, but an earlier try may have
-            return await self._find(order)
         page = f"{self._settings.api.public_url}/checkout/{order.id}"
         try:
             return await self._stripe.create_checkout(
@@ -57,7 +64,7 @@ class PaymentActivities:
                 order_id=order.id,
                 attempt=order.checkout_n,
                 student_email=email,
-                lines=[(line.title, line.net, order.currency) for line in lines if line.net],
+                lines=[(line.title, line.net) for line in lines if line.net],
                 currency=order.currency,
                 expires_at=order.expires_at,
                 success_url=f"{page}?outcome=success",
@@ -68,13 +75,16 @@ class PaymentActivities:
         except StripeTransient as failure:
             if not failure.remembered:
                 raise
-            return await self._find(order)  # the key is spent on a failure that Stripe will repeat for a day
+            # The key is spent on a failure that Stripe will repeat for a day.
+            found = await self._stripe.find_checkout(order.id, order.checkout_n, order.created_at)
+            if found is None:
+                await self._renew(subject)
+                raise
+            return found
 
-    async def _find(self, order: Order) -> CheckoutSession:
-        found = await self._stripe.find_checkout(order.id, order.checkout_n, order.created_at)
-        if found is None:
-            raise CheckoutRefused("No checkout was made under this number, and none can be any more.")
-        return found
+    async def _renew(self, subject: Subject) -> None:
+        async with self._db.transaction() as session:
+            await orders.renew_checkout(session, subject.id, self._settings.platform, subject.now)
 
     @activity.defn(name="payments.read_payments")
     async def read_payments(self, subject: Subject) -> PaymentsSeen:
@@ -95,7 +105,8 @@ class PaymentActivities:
         state = await self._stripe.retrieve_checkout(checkout)
         if state.status != "open":
             return state
-        return await self._stripe.expire_checkout(checkout, idempotency_key=f"cox:{checkout}")
+        # Ending it twice is ending it once, so no key has to outlive a try, and no stored failure comes back.
+        return await self._stripe.expire_checkout(checkout, idempotency_key=f"cox:{checkout}:{new_id()}")
 
     async def _record(self, subject: Subject, seen: Sequence[CheckoutState]) -> PaymentsSeen:
         async with self._db.transaction() as session:

@@ -6,10 +6,9 @@ from temporalio import activity
 
 from core import failpoints
 from core.db import Database
-from core.integrations.stripe import RefundState as StripeRefund
-from core.integrations.stripe import StripeGateway, StripeTransient
+from core.integrations.stripe import StripeGateway, StripeRefund, StripeRefused, StripeTransient
 from domain.contracts.processes import RefundState, Subject
-from domain.refunds import FINAL, RefundAttemptSpent
+from domain.refunds import FINAL, POLL, RefundAttemptSpent
 from models.payment import Payment, Refund
 from services import processes, refunds
 
@@ -37,21 +36,35 @@ class RefundActivities:
         return await self._record(subject, seen)
 
     async def _create_or_find(self, refund: Refund, payment: Payment, subject: Subject) -> StripeRefund:
-        if refund.attempted_at is not None and subject.now - refund.attempted_at > _KEY_LIFE:
-            return await self._find(refund, payment)
-        try:
-            return await self._create(refund, payment)
-        except StripeTransient as failure:
-            if not failure.remembered:
-                raise
-            return await self._find(refund, payment)
-
-    async def _find(self, refund: Refund, payment: Payment) -> StripeRefund:
-        """Under a key that is spent, the refund either exists or never will."""
-        for found in await self._stripe.list_refunds(payment.stripe_payment_intent):
-            if found.metadata.get("refund_id") == str(refund.id) and found.status not in ("failed", "canceled"):
+        if refund.attempted_at is None or subject.now - refund.attempted_at <= _KEY_LIFE:
+            try:
+                return await self._create(refund, payment)
+            except StripeTransient as failure:
+                if not failure.remembered:
+                    raise
+            except StripeRefused as refusal:
+                if refusal.code != "charge_already_refunded":
+                    raise
+                found = await self._find(refund, payment, foreign=True)
+                if found is None:
+                    raise
                 return found
-        raise RefundAttemptSpent("No refund was made under this number, and none can be any more.")
+        found = await self._find(refund, payment)
+        if found is None:
+            raise RefundAttemptSpent("No refund was made under this number, and none can be any more.")
+        return found
+
+    async def _find(self, refund: Refund, payment: Payment, *, foreign: bool = False) -> StripeRefund | None:
+        """The refund Stripe has under a key that is spent. `foreign`: else one of that amount somebody made there."""
+        listed = await self._stripe.list_refunds(payment.stripe_payment_intent)
+        alive = [found for found in listed if found.status not in ("failed", "canceled")]
+        ours = [found for found in alive if found.metadata.get("refund_id") == str(refund.id)]
+        theirs = [
+            found
+            for found in alive
+            if "refund_id" not in found.metadata and (found.amount, found.currency) == (refund.amount, refund.currency)
+        ]
+        return next(iter(ours + theirs if foreign else ours), None)
 
     async def _create(self, refund: Refund, payment: Payment) -> StripeRefund:
         return await self._stripe.create_refund(
@@ -84,6 +97,7 @@ class RefundActivities:
                 now=subject.now,
                 waiting_for=None if state.status == "succeeded" else "the refund at Stripe",
                 next_step=None if state.status == "succeeded" else "read Stripe",
+                next_at=None if state.status == "succeeded" else subject.now + POLL,
             )
         return state
 

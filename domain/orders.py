@@ -13,6 +13,8 @@ MAX_LINES: Final = 20
 OPEN: Final = frozenset({"pending", "paying"})
 POLL_AFTER: Final = timedelta(minutes=15)
 """After a checkout's end Stripe is asked once more, in case every webhook was lost (docs/faults.md, row 6)."""
+SETTLE_POLL: Final = timedelta(hours=1)
+"""How often Stripe is asked for money that is under way: at a bank, or not yet settled."""
 
 
 class CourseNotForSale(NotFound):
@@ -43,6 +45,12 @@ class IdempotencyKeyReused(Invalid):
 
 class OrderClosed(Conflict):
     title = "The order has ended"
+
+
+class PaymentUnderWay(Conflict):
+    """Its payment page was completed with a method that takes days: only the payment's end decides the order's."""
+
+    title = "The payment is under way"
 
 
 class OrderNotFound(NotFound):

@@ -9,9 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.contracts.processes import Stuck
-from domain.errors import NotFound
+from domain.processes import ProcessNotFound
 from models.process import Process, ProcessAction
-from services import timeline
+from services import refunds, timeline
 from services.paging import keyset
 
 _NOTE = text(
@@ -23,10 +23,6 @@ _NOTE = text(
           next_step = excluded.next_step, next_at = excluded.next_at, ended_at = excluded.ended_at, updated_at = now()
     """
 )
-
-
-class ProcessNotFound(NotFound):
-    title = "No such process"
 
 
 async def note(
@@ -66,6 +62,7 @@ async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:
         "stuck_since": stuck.since,
         "next_step": "try again",
         "next_at": stuck.next_at,
+        "ended_at": None,
         "updated_at": func.now(),
     }
     await session.execute(
@@ -82,10 +79,10 @@ async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:
     )
     await timeline.record(
         session,
-        (stuck.kind, stuck.subject_id),
+        await _told_on(session, stuck.kind, stuck.subject_id),
         "process.stuck",
         stuck.since,
-        key=f"stuck:{stuck.step}:{stuck.since.isoformat()}",
+        key=f"stuck:{stuck.process_id}:{stuck.step}:{stuck.since.isoformat()}",
         next_step="try again",
         next_at=stuck.next_at,
         step=stuck.step,
@@ -101,11 +98,18 @@ async def mark_recovered(session: AsyncSession, stuck: Stuck, now: datetime) -> 
     )
     await timeline.record(
         session,
-        (stuck.kind, stuck.subject_id),
+        await _told_on(session, stuck.kind, stuck.subject_id),
         "process.recovered",
         now,
-        key=f"recovered:{stuck.step}:{stuck.since.isoformat()}",
+        key=f"recovered:{stuck.process_id}:{stuck.step}:{stuck.since.isoformat()}",
     )
+
+
+async def _told_on(session: AsyncSession, kind: str, subject_id: UUID) -> tuple[str, UUID]:
+    """The subject whose timeline tells of the process; a refund is told on its order's."""
+    if kind == "refund":
+        return "order", (await refunds.get(session, subject_id)).order_id
+    return kind, subject_id
 
 
 async def page(
@@ -133,10 +137,10 @@ async def audit(
     session.add(ProcessAction(process_id=process.id, action=action, actor_id=actor_id, outcome=outcome))
     await timeline.record(
         session,
-        (process.kind, process.subject_id),
+        await _told_on(session, process.kind, process.subject_id),
         "process.retried",
         now,
-        key=f"{action}:{now.isoformat()}",
+        key=f"{action}:{process.id}:{now.isoformat()}",
         actor="admin",
         actor_id=actor_id,
     )

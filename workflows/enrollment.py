@@ -8,7 +8,8 @@ from workflows.shared.process import RECHECK, Process
 
 with workflow.unsafe.imports_passed_through():
     from activities.enrollments import EnrollmentActivities
-    from domain.contracts.processes import EndEnrollment, EnrollmentState, ProcessInput, Subject
+    from domain.contracts.processes import EndEnrollment, EnrollmentState, ProcessInput
+    from domain.enrollments import EnrollmentEnded
 
 
 @workflow.defn(name="Enrollment")
@@ -25,13 +26,13 @@ class EnrollmentWorkflow(Process):
     async def withdraw(self) -> EnrollmentState:
         """The student leaves; answers what became of the enrollment."""
         self._withdraw = True
-        await workflow.wait_condition(lambda: self._ended)
+        await self._answered(lambda: self._ended)
         return self._known
 
     @withdraw.validator
     def _may_withdraw(self) -> None:
         if self._ended:
-            raise ApplicationError("The enrollment has ended.", type="EnrollmentEnded")
+            raise ApplicationError("The enrollment has ended.", type=EnrollmentEnded.__name__)
 
     @property
     def _known(self) -> EnrollmentState:
@@ -45,11 +46,10 @@ class EnrollmentWorkflow(Process):
 
     @workflow.run
     async def run(self, input: ProcessInput) -> EnrollmentState:
-        self._enrollment = await self._quick_step(EnrollmentActivities.read, self._subject(), DB, "read the enrollment")
+        self._enrollment = await self._quick_step(EnrollmentActivities.read, self._subject, DB, "read the enrollment")
         while not self._ended:
             await self._study()
-            if workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished():
-                workflow.continue_as_new(self._input)
+            self._continue_if_long()
         self._show(self._known.status, "nothing")
         await self._finish()
         return self._known
@@ -68,12 +68,13 @@ class EnrollmentWorkflow(Process):
         if not woken and not self._ended and expires_at is not None and expires_at <= workflow.now():
             await self._end("expired")
 
-    def _subject(self) -> Subject:
-        return Subject(id=self._input.subject_id, now=workflow.now())
-
     async def _read(self) -> None:
-        self._enrollment = await self._step(EnrollmentActivities.read, self._subject(), DB, "read the enrollment")
+        self._enrollment = await self._step(EnrollmentActivities.read, self._subject, DB, "read the enrollment")
 
     async def _end(self, status: str) -> None:
-        command = EndEnrollment(enrollment_id=self._input.subject_id, status=status, now=workflow.now())
-        self._enrollment = await self._step(EnrollmentActivities.end, command, DB, f"end the enrollment: {status}")
+        self._enrollment = await self._step(
+            EnrollmentActivities.end,
+            lambda: EndEnrollment(enrollment_id=self._input.subject_id, status=status, now=workflow.now()),
+            DB,
+            f"end the enrollment: {status}",
+        )

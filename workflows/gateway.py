@@ -29,7 +29,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from core.settings import Settings
 from core.temporal import connect, data_converter, task_queue
 from domain.contracts.processes import EnrollmentState, OrderState, ProcessInput
-from domain.errors import Conflict, ServiceUnavailable
+from domain.enrollments import EnrollmentEnded
+from domain.errors import DomainError, ServiceUnavailable
+from domain.orders import OrderClosed, PaymentUnderWay
+from domain.processes import ProcessEnded, ProcessStuck
 from workflows.shared import attributes, ids
 from workflows.shared.process import Process
 
@@ -37,12 +40,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _RETRY_AFTER = 5
-
-
-class ProcessEnded(Conflict):
-    """The process is not running (any more)."""
-
-    title = "The process has ended"
+_PAGES = {"order": "orders", "enrollment": "enrollments"}
+"""Where the API shows a subject; other kinds have no page of their own."""
+_REFUSALS: dict[str, type[DomainError]] = {
+    error.__name__: error for error in (EnrollmentEnded, OrderClosed, PaymentUnderWay, ProcessEnded, ProcessStuck)
+}
+"""What a process may answer to an update, by the error type it gives."""
 
 
 def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -51,8 +54,7 @@ def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R
         try:
             return await function(*args, **kwargs)
         except WorkflowUpdateFailedError as error:
-            cause = error.cause
-            raise ProcessEnded(str(cause) if isinstance(cause, ApplicationError) else str(error)) from error
+            raise _refusal(error.cause) from error
         except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
             raise ServiceUnavailable("The process did not answer in time.", retry_after=_RETRY_AFTER) from error
         except RPCError as error:
@@ -63,6 +65,14 @@ def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R
             raise ServiceUnavailable("Temporal cannot be reached.", retry_after=_RETRY_AFTER) from error
 
     return wrapper
+
+
+def _refusal(cause: BaseException | None) -> DomainError:
+    """The refusal an update failed with; one that ended with its process says so."""
+    if not isinstance(cause, ApplicationError):
+        return ProcessEnded(str(cause))
+    refusal = _REFUSALS.get(cause.type or "", ProcessEnded)
+    return refusal(cause.message, retry_after=_RETRY_AFTER if refusal is ProcessStuck else None)
 
 
 class ProcessGateway:
@@ -91,47 +101,41 @@ class ProcessGateway:
     @_unavailable
     async def place_order(self, order_id: UUID, *, update_id: str) -> OrderState:
         """Starts or joins the order's process and waits for its payment page. The same update id asks once."""
-        client = await self._connected()
-        state: OrderState = await client.execute_update_with_start_workflow(
-            "place",
-            id=update_id,
-            start_workflow_operation=self._starting("order", order_id),
-            result_type=OrderState,
-            rpc_timeout=self._timeout,
-        )
-        return state
+        return await self._update("place", "order", order_id, update_id, OrderState)
 
     @_unavailable
     async def cancel_order(self, order_id: UUID, *, update_id: str) -> OrderState:
-        """Cancels an open order; answers what became of it (paid, when the payment was faster)."""
-        client = await self._connected()
-        state: OrderState = await client.execute_update_with_start_workflow(
-            "cancel",
-            id=update_id,
-            start_workflow_operation=self._starting("order", order_id),
-            result_type=OrderState,
-            rpc_timeout=self._timeout,
-        )
-        return state
+        """Cancels an open order; answers what became of it (paid, when the payment was faster).
+
+        Raises `OrderClosed`, and `PaymentUnderWay` when a bank has the payment.
+        """
+        return await self._update("cancel", "order", order_id, update_id, OrderState)
 
     @_unavailable
     async def withdraw(self, enrollment_id: UUID, *, update_id: str) -> EnrollmentState:
-        """Ends an enrollment on the student's word."""
+        """Ends an enrollment on the student's word; raises `EnrollmentEnded`."""
+        return await self._update("withdraw", "enrollment", enrollment_id, update_id, EnrollmentState)
+
+    async def _update(self, name: str, kind: str, subject_id: UUID, update_id: str, result: type[R]) -> R:
+        """Starts or joins a subject's process and asks it. A stuck one raises `ProcessStuck`, to be asked again."""
         client = await self._connected()
-        state: EnrollmentState = await client.execute_update_with_start_workflow(
-            "withdraw",
+        answer: R = await client.execute_update_with_start_workflow(
+            name,
             id=update_id,
-            start_workflow_operation=self._starting("enrollment", enrollment_id),
-            result_type=EnrollmentState,
+            start_workflow_operation=WithStartWorkflowOperation(
+                kind.capitalize(), **self._start_options(kind, subject_id)
+            ),
+            result_type=result,
             rpc_timeout=self._timeout,
         )
-        return state
+        return answer
 
     @_unavailable
-    async def ensure(self, kind: str, subject_id: UUID) -> None:
-        """Starts the process of a subject unless it runs or has run."""
+    async def ensure(self, kind: str, subject_id: UUID, *, course_id: UUID | None = None) -> None:
+        """Starts the process of a subject unless it runs or has run; operators find it by its course, too."""
         client = await self._connected()
-        options = self._start_options(kind, subject_id) | {"id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE}
+        options = self._start_options(kind, subject_id, course_id)
+        options["id_reuse_policy"] = WorkflowIDReusePolicy.REJECT_DUPLICATE
         with suppress(WorkflowAlreadyStartedError):
             await client.start_workflow(kind.capitalize(), **options, rpc_timeout=self._timeout)
 
@@ -158,10 +162,14 @@ class ProcessGateway:
         handle = (await self._connected()).get_workflow_handle(ids.process_id(kind, subject_id))
         return await handle.execute_update(Process.retry, id=update_id, rpc_timeout=self._timeout)
 
-    def _starting(self, kind: str, subject_id: UUID) -> WithStartWorkflowOperation[Any, Any]:
-        return WithStartWorkflowOperation(kind.capitalize(), **self._start_options(kind, subject_id))
-
-    def _start_options(self, kind: str, subject_id: UUID) -> dict[str, Any]:
+    def _start_options(self, kind: str, subject_id: UUID, course_id: UUID | None = None) -> dict[str, Any]:
+        shown = [
+            SearchAttributePair(attributes.KIND, kind),
+            SearchAttributePair(attributes.STATE, attributes.FIRST_STATE[kind]),
+        ]
+        if course_id is not None:
+            shown.append(SearchAttributePair(attributes.COURSE, str(course_id)))
+        page = f"{self._settings.api.public_url}/v1/{_PAGES[kind]}/{subject_id}" if kind in _PAGES else ""
         return {
             "arg": ProcessInput(subject_id=subject_id, patience=self._settings.temporal.stuck_after),
             "id": ids.process_id(kind, subject_id),
@@ -169,11 +177,6 @@ class ProcessGateway:
             "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             "static_summary": f"{kind} {subject_id}",
-            "static_details": f"[{kind} {subject_id}]({self._settings.api.public_url}/v1/{kind}s/{subject_id})",
-            "search_attributes": TypedSearchAttributes(
-                [
-                    SearchAttributePair(attributes.KIND, kind),
-                    SearchAttributePair(attributes.STATE, attributes.FIRST_STATE[kind]),
-                ]
-            ),
+            "static_details": f"[{kind} {subject_id}]({page})" if page else "",
+            "search_attributes": TypedSearchAttributes(shown),
         }

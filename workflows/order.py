@@ -4,8 +4,6 @@ The process holds ids and states only. Whatever wakes it (a webhook, the checkou
 does the same: Stripe is read again, what is new is booked in one transaction, and the order's state decides the rest.
 """
 
-from datetime import timedelta
-
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
@@ -22,14 +20,12 @@ with workflow.unsafe.imports_passed_through():
         PaymentsSeen,
         ProcessInput,
         RecordCheckout,
-        Subject,
     )
-    from domain.orders import OPEN, POLL_AFTER
+    from domain.orders import OPEN, POLL_AFTER, SETTLE_POLL, CheckoutRefused, OrderClosed, PaymentUnderWay
 
-SETTLE_POLL = timedelta(hours=1)
 MAX_CHECKOUTS = 3
 """Checkout Sessions Stripe may refuse for good before the order is given up."""
-_REFUSED = frozenset({"CheckoutRefused"})
+_REFUSED = frozenset({CheckoutRefused.__name__})
 
 
 @workflow.defn(name="Order")
@@ -45,20 +41,25 @@ class OrderWorkflow(Process):
     @workflow.update(name="place")
     async def place(self) -> OrderState:
         """Answers once the order has a payment page or needs none."""
-        await workflow.wait_condition(lambda: self._placed)
+        await self._answered(lambda: self._placed)
         return self._known
 
     @workflow.update(name="cancel")
     async def cancel(self) -> OrderState:
-        """Gives the order up, unless its payment is faster; answers what became of it."""
+        """Gives the order up, unless its payment is faster; answers what became of it.
+
+        Refused while the payment is under way at a bank, which may take days and cannot be stopped from here.
+        """
         self._cancel = self._poked = True
-        await workflow.wait_condition(lambda: not self._open)
+        await self._answered(lambda: not self._open or not self._cancel)
+        if self._open:
+            raise ApplicationError("The payment is under way.", type=PaymentUnderWay.__name__)
         return self._known
 
     @cancel.validator
     def _may_cancel(self) -> None:
         if not self._open:
-            raise ApplicationError("The order has ended.", type="OrderClosed")
+            raise ApplicationError("The order has ended.", type=OrderClosed.__name__)
 
     @property
     def _known(self) -> OrderState:
@@ -86,21 +87,18 @@ class OrderWorkflow(Process):
         await self._finish()
         return self._known
 
-    def _subject(self) -> Subject:
-        return Subject(id=self._input.subject_id, now=workflow.now())
-
     async def _open_checkout(self) -> None:
         for _ in range(MAX_CHECKOUTS):
             try:
                 opened = await self._step(
                     PaymentActivities.open_checkout,
-                    self._subject(),
+                    self._subject,
                     STRIPE,
                     "open a payment page at Stripe",
                     refusals=_REFUSED,
                 )
             except Refused:
-                await self._step(OrderActivities.renew_checkout, self._subject(), DB, "number the next payment page")
+                await self._step(OrderActivities.renew_checkout, self._subject, DB, "number the next payment page")
                 continue
             if opened.checkout is None:
                 self._order = opened.order
@@ -116,25 +114,28 @@ class OrderWorkflow(Process):
     async def _record(self, checkout: CheckoutCreated) -> None:
         self._order = await self._step(
             OrderActivities.record_checkout,
-            RecordCheckout(order_id=self._input.subject_id, checkout=checkout, now=workflow.now()),
+            lambda: RecordCheckout(order_id=self._input.subject_id, checkout=checkout, now=workflow.now()),
             DB,
             "store the payment page",
         )
 
     async def _await_payment(self) -> None:
-        poll_at = max(self._known.expires_at + POLL_AFTER, workflow.now() + timedelta(minutes=1))
+        poll_at = self._known.expires_at + POLL_AFTER
+        if poll_at <= workflow.now():  # money is under way at a bank
+            poll_at = workflow.now() + SETTLE_POLL
         self._show("paying", "payment", poll_at, "read Stripe, give the seats back")
         woken = await self._wait(poll_at, "the checkout has ended")
-        self._poked = False  # a cancellation that met money on its way waits for the next poke, too
+        self._poked = False
         if woken and not self._cancel:
             seen = await self._read()
             await self._reconcile(seen, close=None if seen.open else "expired")
         else:
             seen = await self._step(
-                PaymentActivities.close_checkouts, self._subject(), STRIPE, "end the payment page at Stripe"
+                PaymentActivities.close_checkouts, self._subject, STRIPE, "end the payment page at Stripe"
             )
             reason = "canceled" if self._cancel else "expired"
             await self._reconcile(seen, close=None if seen.open else reason)
+            self._cancel = False  # done, or refused because the payment is under way
         self._continue_if_long()
 
     async def _await_settlement(self) -> None:
@@ -147,15 +148,19 @@ class OrderWorkflow(Process):
 
     async def _read(self) -> PaymentsSeen:
         return await self._step(
-            PaymentActivities.read_payments, self._subject(), STRIPE, "read the order's payments at Stripe"
+            PaymentActivities.read_payments, self._subject, STRIPE, "read the order's payments at Stripe"
         )
 
     async def _reconcile(self, seen: PaymentsSeen, *, close: str | None = None) -> None:
-        command = ApplyPayments(order_id=self._input.subject_id, now=workflow.now(), close=close)
-        self._order = await self._step(OrderActivities.apply_payments, command, DB, "book the payments")
-        if seen.open and not self._open:  # another page of the same order could still be paid
-            await self._step(PaymentActivities.close_checkouts, self._subject(), STRIPE, "end the other payment pages")
+        self._order = await self._book(close)
+        if seen.open and not self._open:  # another page of the same order could still be paid, and may just have been
+            await self._step(PaymentActivities.close_checkouts, self._subject, STRIPE, "end the other payment pages")
+            self._order = await self._book()
 
-    def _continue_if_long(self) -> None:
-        if workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished():
-            workflow.continue_as_new(self._input)
+    async def _book(self, close: str | None = None) -> OrderState:
+        return await self._step(
+            OrderActivities.apply_payments,
+            lambda: ApplyPayments(order_id=self._input.subject_id, now=workflow.now(), close=close),
+            DB,
+            "book the payments",
+        )

@@ -1,7 +1,5 @@
 """Refund: money that bought nothing goes back, and Stripe's word is waited for."""
 
-from datetime import timedelta
-
 from temporalio import workflow
 
 from workflows.shared.policies import DB, STRIPE
@@ -9,10 +7,10 @@ from workflows.shared.process import Process, Refused
 
 with workflow.unsafe.imports_passed_through():
     from activities.refunds import RefundActivities
-    from domain.contracts.processes import ProcessInput, RefundState, Subject
+    from domain.contracts.processes import ProcessInput, RefundState
+    from domain.refunds import POLL, RefundAttemptSpent
 
-POLL = timedelta(hours=1)
-_SPENT = "RefundAttemptSpent"
+_SPENT = RefundAttemptSpent.__name__
 _REFUSED = frozenset({"StripeRefused", _SPENT})
 
 
@@ -37,23 +35,18 @@ class RefundWorkflow(Process):
             self._show("pending", "the refund at Stripe", poll_at, "read Stripe")
             await self._wait(poll_at, "read Stripe for the refund")
             self._poked = False
-            refund = await self._step(RefundActivities.read, self._subject(), STRIPE, "read the refund at Stripe")
-            if workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished():
-                workflow.continue_as_new(self._input)
-        await self._recover()
+            refund = await self._step(RefundActivities.read, self._subject, STRIPE, "read the refund at Stripe")
+            self._continue_if_long()
         self._show("succeeded", "nothing")
         await self._finish()
         return refund
-
-    def _subject(self) -> Subject:
-        return Subject(id=self._input.subject_id, now=workflow.now())
 
     async def _submit(self) -> RefundState:
         while True:
             try:
                 return await self._step(
                     RefundActivities.submit,
-                    self._subject(),
+                    self._subject,
                     STRIPE,
                     "ask Stripe to give the money back",
                     refusals=_REFUSED,
@@ -68,7 +61,7 @@ class RefundWorkflow(Process):
         return await self._submit()
 
     async def _next_attempt(self) -> None:
-        await self._step(RefundActivities.next_attempt, self._subject(), DB, "number the next attempt")
+        await self._step(RefundActivities.next_attempt, self._subject, DB, "number the next attempt")
 
     async def _ask_operator(self, error: str) -> None:
         """Another try needs a new key at Stripe, so a person decides when."""

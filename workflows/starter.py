@@ -16,7 +16,8 @@ from domain.contracts.events import (
     PaymentUnapplied,
 )
 from domain.errors import ServiceUnavailable
-from workflows.gateway import ProcessEnded, ProcessGateway
+from domain.processes import ProcessEnded
+from workflows.gateway import ProcessGateway
 
 
 @asynccontextmanager
@@ -32,8 +33,8 @@ async def handle(gateway: ProcessGateway, envelope: Envelope) -> None:
             await gateway.ensure("order", order_id)
         case PaymentUnapplied(refund_id=refund_id):
             await gateway.ensure("refund", refund_id)
-        case EnrollmentGranted(enrollment_id=enrollment_id):
-            await gateway.ensure("enrollment", enrollment_id)
+        case EnrollmentGranted(enrollment_id=enrollment_id, course_id=course_id):
+            await gateway.ensure("enrollment", enrollment_id, course_id=course_id)
         case EnrollmentWithdrawn(enrollment_id=enrollment_id) | EnrollmentRevoked(enrollment_id=enrollment_id):
             with suppress(ProcessEnded):
                 await gateway.poke_running("enrollment", enrollment_id)

@@ -17,7 +17,6 @@ class UploadPurgeWorkflow:
 
     @workflow.run
     async def run(self) -> UploadsPurged:
-        prefix = workflow.info().task_queue.rpartition("-")[0]
         return await workflow.execute_activity_method(
-            UploadActivities.purge_abandoned, summary="remove abandoned uploads", **S3.options(prefix, PATIENCE)
+            UploadActivities.purge_abandoned, summary="remove abandoned uploads", **S3.options(PATIENCE)
         )

@@ -10,14 +10,6 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessInput:
-    """The input of every process: its subject's id, and how many seconds a step may fail before it counts as stuck."""
-
-    subject_id: UUID
-    patience: float = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """An activity's input: whose step it is, and the process's own clock (virtual in tests)."""
 
@@ -36,6 +28,18 @@ class Stuck:
     error: str
     since: datetime
     next_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessInput:
+    """The input of every process: its subject's id, and how many seconds a step may fail before it counts as stuck.
+
+    `stuck` is what a run that grew long hands on to the next.
+    """
+
+    subject_id: UUID
+    patience: float = 300.0
+    stuck: Stuck | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

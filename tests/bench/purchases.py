@@ -156,7 +156,7 @@ async def orders(world: World, *, pairs: int, count: int) -> tuple[Figure, Costs
 async def _activities(world: World, order_id: UUID) -> int:
     """How many activities the order's process has run so far."""
     seen: Counter[int] = Counter()
-    async for event in world.temporal.get_workflow_handle(ids.order(order_id)).fetch_history_events():
+    async for event in world.temporal.get_workflow_handle(ids.process_id("order", order_id)).fetch_history_events():
         seen[event.event_type] += 1
     return seen[EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED]
 

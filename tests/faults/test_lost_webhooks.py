@@ -55,7 +55,7 @@ class Shop:
 
     async def past_the_poll(self, order_id: UUID) -> None:
         """Moves the process's clock beyond the poll after its checkout's end."""
-        handle = self._temporal.client.get_workflow_handle(ids.order(order_id))
+        handle = self._temporal.client.get_workflow_handle(ids.process_id("order", order_id))
         beyond = timedelta(seconds=self.settings.platform.checkout_ttl) + 2 * POLL_AFTER
         await Clock(self._temporal).advance(handle, beyond)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from core import clock
 from core.temporal import task_queue
-from domain.orders import POLL_AFTER
+from domain.orders import POLL_AFTER, SETTLE_POLL
 from tests.support.wait import until
 from tests.workflows.lab import Handle, Lab
 from tests.workflows.world import CHECKOUT_LIFE, ScriptedOrder
@@ -44,8 +44,8 @@ async def order_expired_by_poll(lab: Lab) -> Handle:
     order.page = "processing"
     await lab.clock.advance(process, CHECKOUT_LIFE + POLL_AFTER)
     await until(lambda: _times(order, 1))
-    order.page = "expired"
-    await lab.clock.advance(process, timedelta(minutes=1))
+    order.page = "failed"
+    await lab.clock.advance(process, SETTLE_POLL)
     return process
 
 
@@ -90,6 +90,7 @@ async def order_stuck(lab: Lab) -> Handle:
     await lab.clock.advance(process, timedelta(minutes=5))
     await lab.until_marked(order, 2)
     await lab.gateway.retry("order", order.id, update_id="retry")
+    await lab.shows(process, "waiting for payment")
     await lab.gateway.cancel_order(order.id, update_id="cancel")
     return process
 

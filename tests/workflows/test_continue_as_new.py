@@ -2,6 +2,7 @@
 
 from tests.support.wait import until
 from tests.workflows.lab import Handle, Lab
+from workflows.shared.policies import SLOW_CLOCK
 
 
 async def _started_over(lab: Lab, process: Handle, first_run: str) -> bool:
@@ -39,6 +40,7 @@ async def test_a_poke_on_the_way_to_a_new_run_is_not_lost(short_histories: Lab) 
     order = lab.world.order()
     await lab.gateway.place_order(order.id, update_id="place")
     process = lab.process("order", order.id)
+    first = await lab.run_id(process)
     for booking in range(1, 9):
         async with order.held("orders.apply_payments"):
             await lab.gateway.poke("order", order.id)
@@ -51,6 +53,7 @@ async def test_a_poke_on_the_way_to_a_new_run_is_not_lost(short_histories: Lab) 
                 order.pay()
             await lab.gateway.poke("order", order.id)
     assert (await process.result())["status"] == "paid"
+    assert await _started_over(lab, process, first)
 
 
 async def test_an_order_that_waits_for_its_settlement_starts_over(short_histories: Lab) -> None:
@@ -64,6 +67,31 @@ async def test_an_order_that_waits_for_its_settlement_starts_over(short_historie
     order.pay("settled")
     await lab.gateway.poke("order", order.id)
     assert (await process.result())["settled"] is True
+
+
+async def test_a_stuck_process_starts_over_and_stays_stuck(short_histories: Lab) -> None:
+    """It tries for ever, so its history must not end it; operators see one trouble, from its beginning to its end."""
+    lab = short_histories
+    order = lab.world.order()
+    await lab.gateway.place_order(order.id, update_id="place")
+    process = lab.process("order", order.id)
+    first = await lab.run_id(process)
+    order.fail("orders.apply_payments", "DatabaseDown", times=1000)
+    order.pay()
+    await lab.gateway.poke("order", order.id)
+    await lab.until_marked(order)
+    while not await _started_over(lab, process, first):
+        seen = len(lab.world.stuck[order.id])
+        await lab.clock.advance(process, SLOW_CLOCK)
+        await lab.until_marked(order, seen + 1)
+    assert {(stuck.step, stuck.since) for stuck in lab.world.stuck[order.id]} == {
+        ("book the payments", lab.world.stuck[order.id][0].since)
+    }
+    assert lab.world.recovered[order.id] == []
+    order.repair("orders.apply_payments")
+    await lab.clock.advance(lab.process("order", order.id), SLOW_CLOCK)
+    assert (await process.result())["status"] == "paid"
+    assert [stuck.step for stuck in lab.world.recovered[order.id]] == ["book the payments"]
 
 
 async def test_a_refund_starts_over(short_histories: Lab) -> None:

@@ -5,9 +5,10 @@ from temporalio.client import WorkflowExecutionStatus
 
 from core.ids import new_id
 from domain.errors import ServiceUnavailable
-from tests.support.product import free_port
+from domain.processes import ProcessEnded
+from tests.support.ports import free_port
 from tests.workflows.lab import Lab, settings_of
-from workflows.gateway import ProcessEnded, ProcessGateway
+from workflows.gateway import ProcessGateway
 
 
 async def test_a_process_can_be_found_by_operators(lab: Lab) -> None:

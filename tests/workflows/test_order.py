@@ -5,11 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from domain.orders import POLL_AFTER
+from domain.orders import POLL_AFTER, SETTLE_POLL, OrderClosed, PaymentUnderWay
 from tests.support.wait import until
 from tests.workflows.lab import Handle, Lab
 from tests.workflows.world import CHECKOUT_LIFE, ScriptedOrder
-from workflows.gateway import ProcessEnded
 
 OPENED = ["payments.open_checkout", "orders.record_checkout"]
 READ = ["payments.read_payments", "orders.apply_payments"]
@@ -123,6 +122,8 @@ async def test_money_on_its_way_at_the_last_poll_is_asked_for_again(lab: Lab) ->
     assert order.closes == []
     order.pay()
     await lab.shows(process, "waiting for payment")
+    await lab.clock.advance(process, SETTLE_POLL - MINUTE)
+    assert order.calls == OPENED + CLOSED
     await lab.clock.advance(process, MINUTE)
     await _ended(process, "paid")
     assert order.calls == OPENED + CLOSED * 2
@@ -168,22 +169,29 @@ async def test_a_payment_is_faster_than_the_cancellation(lab: Lab) -> None:
     await _ended(process, "paid")
 
 
-@pytest.mark.parametrize(("arrives", "status"), [(True, "paid"), (False, "canceled")])
-async def test_a_cancellation_waits_for_money_on_its_way(lab: Lab, arrives: bool, status: str) -> None:
-    """Some payment methods take days after the page is completed; Stripe is not asked without end meanwhile."""
+async def test_a_payment_under_way_at_a_bank_cannot_be_canceled(lab: Lab) -> None:
+    """Some payment methods take days after the page is completed; nobody waits for them, and no history grows."""
     order, process = await _placed(lab)
     order.page = "processing"
-    cancel = asyncio.ensure_future(lab.gateway.cancel_order(order.id, update_id="cancel"))
-    await _called(order, "orders.apply_payments")
-    await lab.shows(process, "waiting for payment")
-    assert order.calls == OPENED + CLOSED
-    if arrives:
-        order.pay()
-    else:
-        order.page = "expired"
+    for number in (1, 2):
+        with pytest.raises(PaymentUnderWay):
+            await lab.gateway.cancel_order(order.id, update_id=f"cancel-{number}")
+        assert order.calls == OPENED + CLOSED * number
+    assert order.closes == []
+    order.pay()
     await lab.gateway.poke("order", order.id)
-    assert (await cancel).status == status
-    assert order.calls == OPENED + CLOSED * 2
+    await _ended(process, "paid")
+
+
+async def test_a_payment_that_fails_at_the_bank_ends_the_order(lab: Lab) -> None:
+    order, process = await _placed(lab)
+    order.page = "processing"
+    await lab.gateway.poke("order", order.id)
+    await _called(order, "orders.apply_payments")
+    order.page = "failed"
+    await lab.gateway.poke("order", order.id)
+    await _ended(process, "expired")
+    assert order.calls == OPENED + READ * 2
 
 
 async def test_a_paid_order_cannot_be_canceled(lab: Lab) -> None:
@@ -191,7 +199,7 @@ async def test_a_paid_order_cannot_be_canceled(lab: Lab) -> None:
     order.pay("captured")
     await lab.gateway.poke("order", order.id)
     await lab.shows(process, "settlement by Stripe")
-    with pytest.raises(ProcessEnded, match=r"The order has ended\."):
+    with pytest.raises(OrderClosed, match=r"The order has ended\."):
         await lab.gateway.cancel_order(order.id, update_id="cancel")
     assert order.calls == OPENED + READ
 
@@ -260,7 +268,7 @@ async def test_the_other_payment_pages_of_a_paid_order_are_ended(lab: Lab) -> No
     order.other_page_open = True
     await lab.gateway.poke("order", order.id)
     await _ended(process, "paid")
-    assert order.calls == [*OPENED, *READ, "payments.close_checkouts"]
+    assert order.calls == OPENED + READ + CLOSED
     assert not order.other_page_open
 
 

@@ -59,9 +59,11 @@ async def test_stray_money_gets_its_refund(lab: Lab) -> None:
 
 async def test_an_enrollment_is_accompanied_until_it_is_revoked(lab: Lab) -> None:
     enrollment = lab.world.enrollment()
-    await _deliver(lab, EnrollmentGranted(**_about(enrollment.id)), times=2)
+    granted = EnrollmentGranted(**_about(enrollment.id))
+    await _deliver(lab, granted, times=2)
     process = lab.process("enrollment", enrollment.id)
     await lab.shows(process, "**active**")
+    assert await lab.attribute(process, "LyceumCourse") == str(granted.course_id)
     enrollment.state = type(enrollment.state)(status="revoked")
     await _deliver(lab, EnrollmentRevoked(**_about(enrollment.id)))
     assert (await process.result())["status"] == "revoked"

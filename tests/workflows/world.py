@@ -52,6 +52,10 @@ class Scripted:
         failure = ApplicationError("as scripted", type=error, non_retryable=not retryable)
         self._failures[name].extend([failure] * times)
 
+    def repair(self, name: str) -> None:
+        """No further call of the activity fails."""
+        self._failures[name].clear()
+
     @asynccontextmanager
     async def held(self, name: str) -> AsyncIterator[None]:
         """Calls of the activity do not return before the block is left."""
@@ -75,7 +79,8 @@ class Scripted:
 
 
 class ScriptedOrder(Scripted):
-    """`page` is Stripe's Checkout Session (open, processing, complete, expired); `money` none, captured or settled."""
+    """`page` is Stripe's Checkout Session (open, processing, failed, complete, expired), `money` is none, captured or
+    settled."""
 
     def __init__(self, *, free: bool = False, full: bool = False) -> None:
         super().__init__()

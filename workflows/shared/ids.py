@@ -6,15 +6,3 @@ from uuid import UUID
 def process_id(kind: str, subject_id: UUID) -> str:
     """The id of the process of that kind for that subject."""
     return f"{kind}-{subject_id}"
-
-
-def order(order_id: UUID) -> str:
-    return process_id("order", order_id)
-
-
-def enrollment(enrollment_id: UUID) -> str:
-    return process_id("enrollment", enrollment_id)
-
-
-def refund(refund_id: UUID) -> str:
-    return process_id("refund", refund_id)

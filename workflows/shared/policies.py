@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypedDict
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 SLOW_CLOCK = timedelta(minutes=5)
@@ -32,8 +33,9 @@ class Policy:
     start_to_close: timedelta
     max_interval: timedelta
 
-    def options(self, prefix: str, patience: float) -> ActivityOptions:
+    def options(self, patience: float) -> ActivityOptions:
         """Options for an activity that may fail for `patience` seconds before it is stuck."""
+        prefix = workflow.info().task_queue.rpartition("-")[0]
         return {
             "task_queue": f"{prefix}-{self.queue}",
             "start_to_close_timeout": self.start_to_close,

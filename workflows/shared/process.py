@@ -1,6 +1,7 @@
 """What every process does the same way: steps that are never stuck silently, waits that say what they wait for."""
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -12,7 +13,8 @@ from workflows.shared.policies import DB, SLOW_CLOCK, Policy
 
 with workflow.unsafe.imports_passed_through():
     from activities.processes import ProcessActivities
-    from domain.contracts.processes import ProcessInput, Stuck
+    from domain.contracts.processes import ProcessInput, Stuck, Subject
+    from domain.processes import ProcessEnded, ProcessStuck
 
 RECHECK = timedelta(days=90)
 """The longest any wait lasts before its reason is looked at again."""
@@ -38,10 +40,13 @@ class Process:
         self._input = input
         self._poked = workflow.info().continued_run_id is not None  # the run before may have left one unread
         self._retry_now = False
-        self._stuck: Stuck | None = None
+        self._stuck = input.stuck
         # Whoever starts a process shows its first state; a run that continues another one shows its own.
-        self._state = "" if self._poked else attributes.FIRST_STATE.get(self.kind, "")
+        self._state = "" if self._poked else attributes.FIRST_STATE[self.kind]
         self._details = ""
+
+    def _subject(self) -> Subject:
+        return Subject(id=self._input.subject_id, now=workflow.now())
 
     @workflow.signal(name="poke")
     def poke(self) -> None:
@@ -58,7 +63,13 @@ class Process:
     @retry.validator
     def _may_retry(self) -> None:
         if self._state == "closed":
-            raise ApplicationError("The process has ended.", type="ProcessEnded")
+            raise ApplicationError("The process has ended.", type=ProcessEnded.__name__)
+
+    async def _answered(self, condition: Callable[[], bool]) -> None:
+        """What an update waits for. Raises when a step is stuck: whoever asked is told, and the history can end."""
+        await workflow.wait_condition(lambda: condition() or self._stuck is not None)
+        if not condition() and self._stuck is not None:
+            raise ApplicationError(f"This step fails at the moment: {self._stuck.step}.", type=ProcessStuck.__name__)
 
     def _show(self, state: str, waiting_for: str, until: datetime | None = None, then: str = "") -> None:
         """Tells operators where the process stands: search attribute and current details."""
@@ -72,7 +83,7 @@ class Process:
     async def _step(
         self,
         activity: Callable[[Any, Argument], Coroutine[Any, Any, Result]],
-        argument: Argument,
+        argument: Callable[[], Argument],
         policy: Policy,
         summary: str,
         *,
@@ -81,12 +92,12 @@ class Process:
         """Runs an activity until it succeeds. Raises `Refused` for the error types named in `refusals`, else nothing.
 
         A step that has failed for longer than the process's patience is shown as stuck and tried again every few
-        minutes, or at once on an operator's word.
+        minutes, or at once on an operator's word. `argument` is made anew for these: its clock must not stand still.
         """
         while True:
             try:
                 result: Result = await workflow.execute_activity_method(
-                    activity, argument, summary=summary, **self._options(policy)
+                    activity, argument(), summary=summary, **policy.options(self._input.patience)
                 )
             except ActivityError as failure:
                 if is_cancelled_exception(failure):
@@ -96,13 +107,14 @@ class Process:
                     raise Refused(error) from failure
                 await self._wait_stuck(summary, error)
             else:
-                await self._recover()
+                if self._stuck and self._stuck.step == summary:
+                    await self._recover()
                 return result
 
     async def _quick_step(
         self,
         activity: Callable[[Any, Argument], Coroutine[Any, Any, Result]],
-        argument: Argument,
+        argument: Callable[[], Argument],
         policy: Policy,
         summary: str,
     ) -> Result:
@@ -112,7 +124,7 @@ class Process:
         """
         try:
             result: Result = await workflow.execute_local_activity_method(
-                activity, argument, summary=summary, **policy.local_options()
+                activity, argument(), summary=summary, **policy.local_options()
             )
         except FailureError as failure:  # the activity's own error, not wrapped as a scheduled one's
             if is_cancelled_exception(failure):
@@ -120,13 +132,9 @@ class Process:
             return await self._step(activity, argument, policy, summary)
         return result
 
-    def _options(self, policy: Policy) -> Any:
-        prefix = workflow.info().task_queue.rpartition("-")[0]
-        return policy.options(prefix, self._input.patience)
-
     async def _wait_stuck(self, step: str, error: str, *, retry_after: timedelta | None = SLOW_CLOCK) -> None:
         """Shows the step as stuck and sleeps until it is worth another try; None: until an operator says so."""
-        since = self._stuck.since if self._stuck else workflow.now()
+        since = self._stuck.since if self._stuck and self._stuck.step == step else workflow.now()
         next_at = workflow.now() + retry_after if retry_after else None
         self._stuck = Stuck(
             process_id=workflow.info().workflow_id,
@@ -148,8 +156,10 @@ class Process:
             )
         except TimeoutError:
             workflow.logger.info("trying again the step that is stuck")
+            self._continue_if_long()
 
     async def _recover(self) -> None:
+        """What was stuck is not any more: the step went through, or the process got on without it."""
         if self._stuck is None:
             return
         stuck, self._stuck = self._stuck, None
@@ -159,21 +169,29 @@ class Process:
     async def _quietly(self, activity: Callable[..., Any], stuck: Stuck, summary: str) -> None:
         """Best effort: when even the projection cannot be written, the search attribute still shows the process."""
         try:
-            await workflow.execute_activity_method(activity, stuck, summary=summary, **self._options(DB))
+            await workflow.execute_activity_method(activity, stuck, summary=summary, **DB.options(self._input.patience))
         except ActivityError:
             workflow.logger.warning("the projection of a stuck process could not be written")
 
-    async def _wait(self, until: datetime | None, summary: str, *, wakes: Callable[[], bool] = lambda: False) -> bool:
+    async def _wait(self, until: datetime, summary: str, *, wakes: Callable[[], bool] = lambda: False) -> bool:
         """Sleeps until poked, until `wakes`, or until then (clamped to now). True when woken before `until`."""
-        timeout = None if until is None else max(until - workflow.now(), timedelta(0))
+        if not self._poked and not wakes():  # a run that continues a stuck one comes by on its way to that step
+            await self._recover()
+        timeout = max(until - workflow.now(), timedelta(0))
         try:
             await workflow.wait_condition(lambda: self._poked or wakes(), timeout=timeout, timeout_summary=summary)
         except TimeoutError:
             return False
         return True
 
+    def _continue_if_long(self) -> None:
+        """Starts over with a short history when Temporal suggests it, unless a handler still has to answer."""
+        if workflow.info().is_continue_as_new_suggested() and workflow.all_handlers_finished():
+            workflow.continue_as_new(replace(self._input, stuck=self._stuck))
+
     async def _finish(self) -> None:
         """Lets every handler answer before the process ends."""
+        await self._recover()
         self._state = "closed"
         await workflow.wait_condition(workflow.all_handlers_finished)
 
