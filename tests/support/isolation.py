@@ -1,11 +1,11 @@
 """A corner of the shared servers that belongs to one pytest process: database, queues, keys, indexes, bucket."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from pydantic import SecretStr
-from sqlalchemy import make_url, text
+from sqlalchemy import RowMapping, make_url, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -19,17 +19,19 @@ def _in_database(url: str, database: str) -> SecretStr:
     return SecretStr(make_url(url).set(database=database).render_as_string(hide_password=False))
 
 
-async def _execute(url: str, statement: str) -> None:
+async def _execute(url: str, statement: str, **values: str) -> Sequence[RowMapping]:
     engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
     try:
         async with engine.connect() as connection:
-            await connection.execute(text(statement))
+            result = await connection.execute(text(statement), values)
+            return result.mappings().all() if result.returns_rows else []
     finally:
         await engine.dispose()
 
 
-async def drop_database(owner_url: str, name: str) -> None:
-    """Drops a database with whoever is connected. PostgreSQL's own autovacuum may be, and only it can end that."""
+async def drop_database(owner_url: str, name: str, *, patience: float = 60) -> None:
+    """Drops a database. The owner may not end connections of another role: they get `patience` seconds to end, or the
+    failure names them. (PostgreSQL's own autovacuum does end.)"""
 
     async def dropped() -> bool:
         try:
@@ -40,7 +42,12 @@ async def drop_database(owner_url: str, name: str) -> None:
             return False
         return True
 
-    await until(dropped, timeout=60, every=0.2)
+    try:
+        await until(dropped, timeout=patience, every=0.2)
+    except AssertionError as error:
+        connected = "select application_name, usename, state from pg_stat_activity where datname = :name"
+        users = [dict(row) for row in await _execute(owner_url, connected, name=name)]
+        raise AssertionError(f"after {patience} s {name} is still used by {users}") from error
 
 
 def _settings(servers: Servers, name: str) -> Settings:
