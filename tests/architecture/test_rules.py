@@ -21,6 +21,8 @@ STARTS = {
 }
 HANDLES = {"get_workflow_handle", "get_workflow_handle_for", "get_external_workflow_handle"}
 ACTIVITIES = re.compile(r"^workflow\.(execute|start)_(local_)?activity(_method|_class)?$")
+FOR_UPDATES = {"_answered", "_finish"}
+"""Waits without a timeout: an update's caller has one, and the process ends once its updates are answered."""
 LOGGER = re.compile(r"^workflow\.logger\.(debug|info|warning|error|exception|critical|log)$")
 
 
@@ -93,6 +95,20 @@ def test_every_activity_call_names_a_policy() -> None:
                     seen += 1
                     if not _names_a_policy(node, policies):
                         found.append(module.at(node))
+    assert found == []
+    assert seen > 0
+
+
+def test_every_wait_has_a_timeout() -> None:
+    found, seen = [], 0
+    for module in modules("workflows"):
+        for function in ast.walk(module.tree):
+            if isinstance(function, ast.AsyncFunctionDef) and function.name not in FOR_UPDATES:
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call) and dotted(node.func) == "workflow.wait_condition":
+                        seen += 1
+                        if "timeout" not in {keyword.arg for keyword in node.keywords}:
+                            found.append(module.at(node))
     assert found == []
     assert seen > 0
 
@@ -175,6 +191,18 @@ def test_no_registry_host_and_no_path_of_one_machine_is_tracked() -> None:
             text = content.decode("utf-8", errors="replace")
             found += [f"{name}:{n}" for n, line in enumerate(text.splitlines(), 1) if wrong.search(line)]
     assert [place for place in found if not place.startswith("tests/architecture/test_rules.py")] == []
+
+
+def test_documents_that_are_named_exist() -> None:
+    names = {name.rpartition("/")[2] for name in tracked() if name.endswith(".md")}
+    found = [
+        f"{module.path}:{number} {name}"
+        for module in modules(*PRODUCT, "deploy", "tests")
+        for number, line in enumerate(module.text.splitlines(), 1)
+        for name in re.findall(r"[\w-]+\.md\b", line)
+        if name not in names and not name[0].isdigit()  # a lesson of a course
+    ]
+    assert found == []
 
 
 def test_modules_and_functions_stay_readable() -> None:
