@@ -28,6 +28,7 @@ STATUS: Mapping[Kind, int] = {
     Kind.FORBIDDEN: 403,
     Kind.NOT_FOUND: 404,
     Kind.CONFLICT: 409,
+    Kind.PRECONDITION_FAILED: 412,
     Kind.TOO_LARGE: 413,
     Kind.TOO_MANY: 429,
     Kind.UNAVAILABLE: 503,

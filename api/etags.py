@@ -1,7 +1,9 @@
 """Entity tags made of a row's version: no change overwrites another unseen, no answer is sent twice."""
 
 import re
-from typing import Final
+from typing import Annotated, Final
+
+from fastapi import Depends, Header
 
 from domain.errors import FieldError, Invalid
 
@@ -17,7 +19,9 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def expected_version(if_match: str | None) -> int | None:
+async def expected_version(
+    if_match: Annotated[str | None, Header(description="The ETag the change is made for.", max_length=64)] = None,
+) -> int | None:
     """The version an `If-Match` header asks for; None when any will do. Raises `InvalidEntityTag`."""
     if if_match is None or if_match.strip() == "*":
         return None
@@ -26,6 +30,10 @@ def expected_version(if_match: str | None) -> int | None:
         message = "One ETag as it was answered is expected."
         raise InvalidEntityTag(message, errors=[FieldError("If-Match", message, "invalid_etag")])
     return int(match[1])
+
+
+Expected = Annotated[int | None, Depends(expected_version)]
+"""The version of the course that a change is made for; None: whatever it is."""
 
 
 def is_current(if_none_match: str | None, version: int) -> bool:

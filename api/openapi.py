@@ -14,6 +14,7 @@ _REFUSALS = {
     "403": "Signed in, but not allowed",
     "404": "There is no such thing, or not for this user",
     "409": "The current state does not allow it; `code` says why",
+    "412": "The course has changed since the version that `If-Match` names",
     "413": "The body is too large",
     "422": "A field is missing or wrong; `errors` names it",
     "429": "Too many attempts; `Retry-After` says when to come back",
@@ -71,6 +72,9 @@ def _response(status: str, description: str) -> dict[str, Any]:
 
 
 def _add_refusals(operation: dict[str, Any]) -> None:
+    conditional = any(parameter["name"] == "if-match" for parameter in operation.get("parameters", ()))
     for status in _REFUSALS:
+        if status == "412" and not conditional:
+            continue
         if "security" in operation or status not in _SIGNED_IN_ONLY or status in operation["responses"]:
             operation["responses"][status] = {"$ref": f"#/components/responses/Problem{status}"}

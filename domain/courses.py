@@ -68,9 +68,10 @@ class CourseIncomplete(Conflict):
     title = "The course is not complete"
 
 
-class CourseChanged(Conflict):
+class CourseChanged(DomainError):
     """Somebody changed the course since the version the client holds."""
 
+    kind = Kind.PRECONDITION_FAILED
     title = "The course has changed"
 
 

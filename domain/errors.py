@@ -14,6 +14,7 @@ class Kind(StrEnum):
     FORBIDDEN = "forbidden"  # 403
     NOT_FOUND = "not_found"  # 404
     CONFLICT = "conflict"  # 409
+    PRECONDITION_FAILED = "precondition_failed"  # 412
     TOO_LARGE = "too_large"  # 413
     TOO_MANY = "too_many"  # 429
     UNAVAILABLE = "unavailable"  # 503

@@ -55,7 +55,7 @@ where c.id = $1 and (c.status = 'published' or {_MAY_READ})
 """  # noqa: S608  (constants only)
 
 _READ_LESSON: Final = f"""
-select c.id as course_id, c.status, may.read,
+select c.id as course_id, c.status, c.version, may.read,
   case when may.read then json_build_object(
     'id', l.id, 'course_id', l.course_id, 'module_id', l.module_id, 'title', l.title, 'position', l.position,
     'body', l.body, 'body_html', l.body_html, 'created_at', l.created_at, 'updated_at', l.updated_at)::text
@@ -82,8 +82,12 @@ class OutlineText:
 
 @dataclass(frozen=True, slots=True)
 class LessonText:
-    """A lesson as the text of a JSON object, without its files; `files` is the text of a JSON array, None for none."""
+    """A lesson as the text of a JSON object, without its files; `files` is the text of a JSON array, None for none.
 
+    `version` is its course's.
+    """
+
+    version: int
     json: str
     files: str | None
 
@@ -106,7 +110,7 @@ async def lesson(db: Database, reader: Principal, lesson_id: UUID) -> LessonText
     """A lesson for students of its course, its teacher and admins; raises `AccessRequired` for others."""
     row = await db.fetch_row(_READ_LESSON, lesson_id, *_reader(reader))
     if row is not None and row["read"]:
-        return LessonText(json=row["body"], files=row["files"])
+        return LessonText(version=row["version"], json=row["body"], files=row["files"])
     if row is None or row["status"] != CourseStatus.PUBLISHED:
         raise LessonNotFound("There is no such lesson.")
     outline_path = f"/v1/courses/{row['course_id']}/outline"

@@ -2,12 +2,13 @@
 `services/course_reads.py`.
 
 Every change locks the course's row, so that changes of one course take turns, and ends with `changed`: a published
-course stays complete, its version rises, its outline is written anew and others hear of it.
+course stays complete, its version rises, its outline is written anew and others hear of it. A `version` that a change
+is given is the course's it was made for.
 """
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Final, TypedDict
+from typing import Final, TypedDict, TypeVar
 from uuid import UUID
 
 from sqlalchemy import delete, func, or_, select, text, true, update
@@ -24,6 +25,7 @@ from domain.courses import (
     CourseNotPublished,
     CourseSketch,
     CourseStatus,
+    LessonNotFound,
     LessonSketch,
     Level,
     LimitReached,
@@ -58,6 +60,9 @@ class CourseChanges(TypedDict, total=False):
     capacity: int | None
 
 
+Part = TypeVar("Part", Module, Lesson)
+
+
 class NotYourCourse(Forbidden):
     """Only its teacher may change a course."""
 
@@ -89,7 +94,7 @@ async def create(session: AsyncSession, author: Principal, changes: CourseChange
 async def update_course(
     session: AsyncSession, author: Principal, course_id: UUID, changes: CourseChanges, *, version: int | None = None
 ) -> Course:
-    """Sets what `changes` names. Raises `CourseChanged` when `version` is given and no longer the course's."""
+    """Sets what `changes` names."""
     html = await _rendered(changes)
     course = await locked(session, author, course_id, version=version)
     _apply(course, changes, html)
@@ -113,9 +118,9 @@ def _apply(course: Course, changes: CourseChanges, html: str | None) -> None:
         course.slug = course_slug(course.title, course.id)
 
 
-async def publish(session: AsyncSession, author: Principal, course_id: UUID) -> Course:
+async def publish(session: AsyncSession, author: Principal, course_id: UUID, *, version: int | None = None) -> Course:
     """Offers the course to students; raises `CourseIncomplete` with every reason why not. Twice is once."""
-    course = await locked(session, author, course_id)
+    course = await locked(session, author, course_id, version=version)
     if course.status != CourseStatus.PUBLISHED:
         require_publishable(await _sketch(session, course))
         course.status = CourseStatus.PUBLISHED
@@ -125,9 +130,9 @@ async def publish(session: AsyncSession, author: Principal, course_id: UUID) -> 
     return course
 
 
-async def unpublish(session: AsyncSession, author: Principal, course_id: UUID) -> Course:
+async def unpublish(session: AsyncSession, author: Principal, course_id: UUID, *, version: int | None = None) -> Course:
     """Takes the course off the catalogue; its students keep their access. Twice is once."""
-    course = await locked(session, author, course_id)
+    course = await locked(session, author, course_id, version=version)
     if course.status == CourseStatus.DRAFT:
         raise CourseNotPublished("The course has not been published yet.")
     if course.status == CourseStatus.PUBLISHED:
@@ -137,9 +142,11 @@ async def unpublish(session: AsyncSession, author: Principal, course_id: UUID) -
     return course
 
 
-async def remove(session: AsyncSession, author: Principal, course_id: UUID) -> list[UUID]:
+async def remove(
+    session: AsyncSession, author: Principal, course_id: UUID, *, version: int | None = None
+) -> list[UUID]:
     """Deletes a draft that never was published; the uploads whose bytes may be purged now."""
-    course = await locked(session, author, course_id)
+    course = await locked(session, author, course_id, version=version)
     if course.published_at is not None:
         raise CourseNotDeletable("A course that was published stays: unpublish it instead.")
     released = await uploads.release_lessons(session, Lesson.course_id == course.id)
@@ -147,28 +154,34 @@ async def remove(session: AsyncSession, author: Principal, course_id: UUID) -> l
     return released
 
 
-async def add_module(session: AsyncSession, author: Principal, course_id: UUID, title: str) -> Module:
+async def add_module(
+    session: AsyncSession, author: Principal, course_id: UUID, title: str, *, version: int | None = None
+) -> tuple[Course, Module]:
     """A new, empty module at the end."""
-    course = await locked(session, author, course_id)
+    course = await locked(session, author, course_id, version=version)
     count = await session.scalar(select(func.count()).select_from(Module).where(Module.course_id == course.id)) or 0
     if count >= MAX_MODULES:
         raise LimitReached(f"A course has at most {MAX_MODULES} modules.")
     module = Module(id=new_id(), course_id=course.id, title=title, position=count)
     session.add(module)
     await changed(session, course)
-    return module
+    return course, module
 
 
-async def rename_module(session: AsyncSession, author: Principal, module_id: UUID, title: str) -> Module:
-    course, module = await locked_module(session, author, module_id)
+async def rename_module(
+    session: AsyncSession, author: Principal, module_id: UUID, title: str, *, version: int | None = None
+) -> tuple[Course, Module]:
+    course, module = await locked_part(session, author, Module, module_id, version=version)
     module.title = title
     await changed(session, course)
-    return module
+    return course, module
 
 
-async def remove_module(session: AsyncSession, author: Principal, module_id: UUID) -> list[UUID]:
+async def remove_module(
+    session: AsyncSession, author: Principal, module_id: UUID, *, version: int | None = None
+) -> list[UUID]:
     """Deletes the module and its lessons; the uploads whose bytes may be purged now."""
-    course, module = await locked_module(session, author, module_id)
+    course, module = await locked_part(session, author, Module, module_id, version=version)
     released = await uploads.release_lessons(session, Lesson.module_id == module.id)
     await session.execute(delete(Module).where(Module.id == module.id))
     await session.execute(
@@ -181,9 +194,16 @@ async def remove_module(session: AsyncSession, author: Principal, module_id: UUI
     return released
 
 
-async def reorder(session: AsyncSession, author: Principal, course_id: UUID, order: Sequence[ModuleOrder]) -> Course:
+async def reorder(
+    session: AsyncSession,
+    author: Principal,
+    course_id: UUID,
+    order: Sequence[ModuleOrder],
+    *,
+    version: int | None = None,
+) -> Course:
     """Puts every module and lesson at its place; raises `OrderMismatch` unless `order` names exactly all of them."""
-    course = await locked(session, author, course_id)
+    course = await locked(session, author, course_id, version=version)
     modules = (await session.scalars(select(Module.id).where(Module.course_id == course.id))).all()
     lessons = (await session.scalars(select(Lesson.id).where(Lesson.course_id == course.id))).all()
     check_order(order, set(modules), set(lessons))
@@ -201,7 +221,10 @@ async def reorder(session: AsyncSession, author: Principal, course_id: UUID, ord
 
 
 async def locked(session: AsyncSession, author: Principal, course_id: UUID, *, version: int | None = None) -> Course:
-    """The author's course, its row locked. Other people's is not found, or, when published, `NotYourCourse`."""
+    """The author's course, its row locked. Other people's is not found, or, when published, `NotYourCourse`.
+
+    Raises `CourseChanged` when `version` is given and no longer the course's.
+    """
     own = true() if author.can(Permission.COURSE_MANAGE) else Course.owner_id == author.user_id
     row = (
         await session.execute(
@@ -220,20 +243,25 @@ async def locked(session: AsyncSession, author: Principal, course_id: UUID, *, v
     return course
 
 
-async def locked_module(session: AsyncSession, author: Principal, module_id: UUID) -> tuple[Course, Module]:
-    """The module and its course, the course's row locked."""
-    course_id = await session.scalar(select(Module.course_id).where(Module.id == module_id))
+async def locked_part(
+    session: AsyncSession, author: Principal, kind: type[Part], part_id: UUID, *, version: int | None = None
+) -> tuple[Course, Part]:
+    """A module or lesson with its course, which is `locked`. `version` is the course's."""
+    missing = (
+        ModuleNotFound("There is no such module.") if kind is Module else LessonNotFound("There is no such lesson.")
+    )
+    course_id = await session.scalar(select(kind.course_id).where(kind.id == part_id))
     if course_id is None:
-        raise ModuleNotFound("There is no such module.")
+        raise missing
     try:
-        course = await locked(session, author, course_id)
+        course = await locked(session, author, course_id, version=version)
     except CourseNotFound:
-        raise ModuleNotFound("There is no such module.") from None
+        raise missing from None
     # Read under the lock: another change may have removed it while this one waited.
-    module = await session.scalar(select(Module).where(Module.id == module_id, Module.course_id == course.id))
-    if module is None:
-        raise ModuleNotFound("There is no such module.")
-    return course, module
+    part = await session.scalar(select(kind).where(kind.id == part_id))
+    if part is None:
+        raise missing
+    return course, part
 
 
 async def changed(session: AsyncSession, course: Course) -> None:

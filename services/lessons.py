@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core import clock
 from core.ids import new_id
-from domain.courses import MAX_LESSONS, CourseNotFound, LessonNotFound, LimitReached
+from domain.courses import MAX_LESSONS, LimitReached
 from domain.identity import Principal
 from domain.uploads import UploadPurpose
-from models.course import Course, Lesson, LessonAttachment
+from models.course import Lesson, LessonAttachment, Module
 from services import uploads
-from services.courses import changed, locked, locked_module
+from services.courses import changed, locked_part
 from services.markdown import render_aside
 
 
@@ -27,10 +27,12 @@ class LessonChanges(TypedDict, total=False):
     attachment_ids: Sequence[UUID]
 
 
-async def add(session: AsyncSession, author: Principal, module_id: UUID, changes: LessonChanges) -> Lesson:
+async def add(
+    session: AsyncSession, author: Principal, module_id: UUID, changes: LessonChanges, *, version: int | None = None
+) -> Lesson:
     """A new lesson at the end of the module. `changes` has at least a title."""
     html = await _rendered(changes)
-    course, module = await locked_module(session, author, module_id)
+    course, module = await locked_part(session, author, Module, module_id, version=version)
     in_course = select(func.count()).select_from(Lesson).where(Lesson.course_id == course.id)
     if (await session.scalar(in_course) or 0) >= MAX_LESSONS:
         raise LimitReached(f"A course has at most {MAX_LESSONS} lessons.")
@@ -51,10 +53,12 @@ async def add(session: AsyncSession, author: Principal, module_id: UUID, changes
     return lesson
 
 
-async def edit(session: AsyncSession, author: Principal, lesson_id: UUID, changes: LessonChanges) -> list[UUID]:
+async def edit(
+    session: AsyncSession, author: Principal, lesson_id: UUID, changes: LessonChanges, *, version: int | None = None
+) -> list[UUID]:
     """Sets what `changes` names; the uploads whose bytes may be purged now."""
     html = await _rendered(changes)
-    course, lesson = await _locked_lesson(session, author, lesson_id)
+    course, lesson = await locked_part(session, author, Lesson, lesson_id, version=version)
     lesson.title = changes.get("title", lesson.title)
     if html is not None:
         lesson.body, lesson.body_html = changes["body"], html
@@ -64,9 +68,11 @@ async def edit(session: AsyncSession, author: Principal, lesson_id: UUID, change
     return released
 
 
-async def remove(session: AsyncSession, author: Principal, lesson_id: UUID) -> list[UUID]:
+async def remove(
+    session: AsyncSession, author: Principal, lesson_id: UUID, *, version: int | None = None
+) -> list[UUID]:
     """Deletes the lesson; the uploads whose bytes may be purged now."""
-    course, lesson = await _locked_lesson(session, author, lesson_id)
+    course, lesson = await locked_part(session, author, Lesson, lesson_id, version=version)
     released = await uploads.release_lessons(session, Lesson.id == lesson.id)
     await session.execute(delete(Lesson).where(Lesson.id == lesson.id))
     await session.execute(
@@ -81,21 +87,6 @@ async def remove(session: AsyncSession, author: Principal, lesson_id: UUID) -> l
 
 async def _rendered(changes: LessonChanges) -> str | None:
     return await render_aside(changes["body"]) if "body" in changes else None
-
-
-async def _locked_lesson(session: AsyncSession, author: Principal, lesson_id: UUID) -> tuple[Course, Lesson]:
-    course_id = await session.scalar(select(Lesson.course_id).where(Lesson.id == lesson_id))
-    if course_id is None:
-        raise LessonNotFound("There is no such lesson.")
-    try:
-        course = await locked(session, author, course_id)
-    except CourseNotFound:
-        raise LessonNotFound("There is no such lesson.") from None
-    # Read under the lock: another change may have removed it while this one waited.
-    lesson = await session.scalar(select(Lesson).where(Lesson.id == lesson_id))
-    if lesson is None:
-        raise LessonNotFound("There is no such lesson.")
-    return course, lesson
 
 
 async def _set_files(session: AsyncSession, owners: set[UUID], lesson: Lesson, changes: LessonChanges) -> list[UUID]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Header, Response
 
 from api.deps import Container, ReadTx, Tx, optional_principal, public, requires
-from api.etags import etag, expected_version, is_current
+from api.etags import Expected, etag, is_current
 from api.pagination import Page, Paging, cut_page
 from api.schemas.courses import (
     CourseCreate,
@@ -30,7 +30,6 @@ my_router = APIRouter(prefix="/me", tags=["courses"])
 
 Author = Annotated[Principal, requires(Permission.COURSE_AUTHOR)]
 Reader = Annotated[Principal | None, optional_principal]
-IfMatch = Annotated[str | None, Header(description="The ETag the change is made for.", max_length=64)]
 IfNoneMatch = Annotated[str | None, Header(description="The ETag at hand.", max_length=64)]
 
 
@@ -55,50 +54,70 @@ async def update_course(
     response: Response,
     session: Tx,
     author: Author,
-    if_match: IfMatch = None,
+    version: Expected,
 ) -> CourseRead:
     """Changes what is given. A published course must stay complete."""
-    version = expected_version(if_match)
     await courses.update_course(session, author, course_id, _changes(body), version=version)
     return await _answer(response, session, author, course_id)
 
 
 @router.delete("/{course_id}", status_code=204)
 async def delete_course(
-    course_id: UUID, container: Container, session: Tx, author: Author, background: BackgroundTasks
+    course_id: UUID,
+    container: Container,
+    session: Tx,
+    author: Author,
+    version: Expected,
+    background: BackgroundTasks,
 ) -> None:
     """Deletes a draft that never was published, with its files."""
-    released = await courses.remove(session, author, course_id)
+    released = await courses.remove(session, author, course_id, version=version)
     background.add_task(uploads.purge, container.db, container.s3, released)
 
 
 @router.post("/{course_id}/modules", status_code=201)
-async def create_module(course_id: UUID, body: ModuleWrite, session: Tx, author: Author) -> ModuleRead:
+async def create_module(
+    course_id: UUID, body: ModuleWrite, response: Response, session: Tx, author: Author, version: Expected
+) -> ModuleRead:
     """Adds a module at the end. It shows in the outline of a published course before it has a lesson."""
-    return ModuleRead.model_validate(await courses.add_module(session, author, course_id, body.title))
+    course, module = await courses.add_module(session, author, course_id, body.title, version=version)
+    response.headers["ETag"] = etag(course.version)
+    return ModuleRead.model_validate(module)
 
 
 @router.put("/{course_id}/order")
-async def order_course(course_id: UUID, body: CourseOrderWrite, container: Container, author: Author) -> OutlineRead:
+async def order_course(
+    course_id: UUID,
+    body: CourseOrderWrite,
+    response: Response,
+    container: Container,
+    author: Author,
+    version: Expected,
+) -> OutlineRead:
     """Puts all modules and lessons in order at once; lessons may change their module."""
     order = [ModuleOrder(module.id, module.lessons) for module in body.modules]
     async with container.db.transaction() as session:
-        await courses.reorder(session, author, course_id, order)
+        await courses.reorder(session, author, course_id, order, version=version)
     outline = await course_reads.outline(container.db, author, course_id)
+    response.headers["ETag"] = etag(outline.version)
     return OutlineRead.model_validate_json(outline.json)
 
 
 @router.post("/{course_id}/publish")
-async def publish_course(course_id: UUID, response: Response, session: Tx, author: Author) -> CourseRead:
+async def publish_course(
+    course_id: UUID, response: Response, session: Tx, author: Author, version: Expected
+) -> CourseRead:
     """Offers the course to students; refused with every reason while it is not complete."""
-    await courses.publish(session, author, course_id)
+    await courses.publish(session, author, course_id, version=version)
     return await _answer(response, session, author, course_id)
 
 
 @router.post("/{course_id}/unpublish")
-async def unpublish_course(course_id: UUID, response: Response, session: Tx, author: Author) -> CourseRead:
+async def unpublish_course(
+    course_id: UUID, response: Response, session: Tx, author: Author, version: Expected
+) -> CourseRead:
     """Takes the course off the catalogue. Its students keep their access."""
-    await courses.unpublish(session, author, course_id)
+    await courses.unpublish(session, author, course_id, version=version)
     return await _answer(response, session, author, course_id)
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, BackgroundTasks, Response
 
 from api.container import AppContainer
 from api.deps import Container, Tx, requires
+from api.etags import Expected, etag
 from api.routers.courses import Author
 from api.schemas.lessons import LessonRead, LessonUpdate
 from core.integrations.s3 import ObjectStorage
@@ -33,22 +34,28 @@ async def update_lesson(
     body: LessonUpdate,
     container: Container,
     author: Author,
+    version: Expected,
     background: BackgroundTasks,
 ) -> Response:
     """Changes what is given. A published course must stay complete; files no longer used are removed."""
     changes = cast(LessonChanges, body.model_dump(exclude_unset=True))
     async with container.db.transaction() as session:
-        released = await lessons.edit(session, author, lesson_id, changes)
+        released = await lessons.edit(session, author, lesson_id, changes, version=version)
     background.add_task(uploads.purge, container.db, container.s3, released)
     return await lesson_response(container, author, lesson_id)
 
 
 @router.delete("/{lesson_id}", status_code=204)
 async def delete_lesson(
-    lesson_id: UUID, container: Container, session: Tx, author: Author, background: BackgroundTasks
+    lesson_id: UUID,
+    container: Container,
+    session: Tx,
+    author: Author,
+    version: Expected,
+    background: BackgroundTasks,
 ) -> None:
     """Deletes the lesson and its files. A published course must stay complete."""
-    released = await lessons.remove(session, author, lesson_id)
+    released = await lessons.remove(session, author, lesson_id, version=version)
     background.add_task(uploads.purge, container.db, container.s3, released)
 
 
@@ -66,7 +73,9 @@ async def lesson_response(
             attachments.append(await _linked(container.s3, file, inline=False))
     files = orjson.dumps({"video": video, "attachments": attachments})
     # Two objects become one: the end of the first and the start of the second meet in a comma.
-    return Response(lesson.json.encode()[:-1] + b"," + files[1:], status_code=status, media_type="application/json")
+    content = lesson.json.encode()[:-1] + b"," + files[1:]
+    headers = {"ETag": etag(lesson.version)}
+    return Response(content, status_code=status, media_type="application/json", headers=headers)
 
 
 async def _linked(s3: ObjectStorage, file: dict[str, Any], *, inline: bool) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -111,10 +112,53 @@ async def test_a_change_made_for_an_older_version_is_refused(author: Author) -> 
     fresh = await author.client.patch(url, json={"title": "A"}, headers=author.headers | {"If-Match": '"1"'})
     assert (fresh.status_code, fresh.headers["etag"]) == (200, '"2"')
     stale = await author.client.patch(url, json={"title": "B"}, headers=author.headers | {"If-Match": '"1"'})
-    assert problem(stale) == (409, "CourseChanged", [])
+    assert problem(stale) == (412, "CourseChanged", [])
     odd = await author.client.patch(url, json={"title": "B"}, headers=author.headers | {"If-Match": "one"})
     assert problem(odd) == (422, "InvalidEntityTag", [("If-Match", "invalid_etag")])
     assert (await author.call("GET", f"/courses/{course['id']}", status=200))["title"] == "A"
+
+
+async def test_every_change_of_a_course_is_made_for_a_version(author: Author) -> None:
+    course_id, module_id, lesson_id = await author.published()
+    order = {"modules": [{"id": module_id, "lessons": [lesson_id]}]}
+    changes: list[tuple[str, str, Any]] = [
+        ("PATCH", f"/courses/{course_id}", {"title": "Bread"}),
+        ("POST", f"/courses/{course_id}/modules", {"title": "Water"}),
+        ("PUT", f"/courses/{course_id}/order", order),
+        ("PATCH", f"/modules/{module_id}", {"title": "Grain"}),
+        ("POST", f"/modules/{module_id}/lessons", {"title": "Sifting", "body": "Sift."}),
+        ("PATCH", f"/lessons/{lesson_id}", {"title": "Grinding"}),
+        ("DELETE", f"/lessons/{lesson_id}", None),
+        ("DELETE", f"/modules/{module_id}", None),
+        ("POST", f"/courses/{course_id}/publish", None),
+        ("POST", f"/courses/{course_id}/unpublish", None),
+        ("DELETE", f"/courses/{course_id}", None),
+    ]
+    for method, path, body in changes:
+        refused = await author.client.request(
+            method, f"/v1{path}", json=body, headers=author.headers | {"If-Match": '"1"'}
+        )
+        assert problem(refused) == (412, "CourseChanged", []), path
+    tag = (await author.client.get(f"/v1/courses/{course_id}")).headers["etag"]
+    tags = [tag]
+    for method, path, body in [changes[0], changes[1], *changes[3:6]]:
+        made = await author.client.request(method, f"/v1{path}", json=body, headers=author.headers | {"If-Match": tag})
+        assert made.is_success, made.text
+        tag = made.headers["etag"]
+        tags.append(tag)
+    assert tags == [f'"{int(tags[0][1:-1]) + number}"' for number in range(6)]
+    read = await author.client.get(f"/v1/lessons/{lesson_id}", headers=author.headers)
+    assert read.headers["etag"] == tag
+
+
+async def test_an_order_answers_the_version_it_made(author: Author) -> None:
+    course_id, module_id, lesson_id = await author.published()
+    tag = (await author.client.get(f"/v1/courses/{course_id}")).headers["etag"]
+    order = {"modules": [{"id": module_id, "lessons": [lesson_id]}]}
+    url, headers = f"/v1/courses/{course_id}/order", author.headers | {"If-Match": tag}
+    made = await author.client.put(url, json=order, headers=headers)
+    assert (made.status_code, made.headers["etag"]) == (200, f'"{made.json()["version"]}"')
+    assert problem(await author.client.put(url, json=order, headers=headers)) == (412, "CourseChanged", [])
 
 
 async def test_publishing_an_incomplete_course_names_every_reason(author: Author) -> None:

@@ -38,7 +38,7 @@ async def a_course(db: Database, author: Principal, lesson_count: int = 1) -> tu
     """A complete draft of one module: the ids of course, module and lessons."""
     async with db.transaction() as session:
         course = await courses.create(session, author, COMPLETE)
-        module = await courses.add_module(session, author, course.id, "Flour")
+        course, module = await courses.add_module(session, author, course.id, "Flour")
         made = [
             await lessons.add(session, author, module.id, {"title": f"Lesson {n}", "body": "Mill."})
             for n in range(lesson_count)
