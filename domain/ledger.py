@@ -6,9 +6,11 @@ once for its key: the same key and content again is the same posting, the same k
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -223,57 +225,40 @@ def sale(*, order_id: UUID, gross: int, currency: str, shares: Sequence[Share]) 
     )
 
 
-def settle(
-    *, charge: str, order_id: UUID, gross: int, fee: int, net: int, currency: str, stripe_balance_txn: str
-) -> Posting:
-    """The balance transaction of a charge is known: `net = gross - fee` is in Stripe's balance."""
-    _positive(gross=gross)
-    return Posting(
-        key=f"settle:{charge}",
-        kind=PostingKind.SETTLE,
-        currency=currency,
-        lines=_lines([Line("stripe_balance", net), Line("processor_fees", fee), Line("stripe_receivable", -gross)]),
-        order_id=order_id,
-        stripe_balance_txn=stripe_balance_txn,
-        stripe_object=charge,
-    )
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Stripe's balance transaction `txn`: what a charge (`gross` > 0) or a refund (`gross` < 0) did to its balance.
 
-
-def settle_converted(
-    *,
-    charge: str,
-    order_id: UUID,
-    gross: int,
-    currency: str,
-    settled_gross: int,
-    fee: int,
-    net: int,
-    settled_currency: str,
-    stripe_balance_txn: str,
-) -> tuple[Posting, Posting]:
-    """As `settle`, when Stripe converted the charge: one posting in each currency, joined by `fx_clearing`.
-
-    Creators stay owed in the order's currency. `fee` and `net` are in `settled_currency`.
+    `net = gross - fee`, in minor units of its own `currency`; it can be paid out from `available_on`.
     """
-    _positive(gross=gross, settled_gross=settled_gross)
-    charged = Posting(
-        key=f"settle:{charge}",
-        kind=PostingKind.SETTLE,
-        currency=currency,
-        lines=(Line("fx_clearing", gross), Line("stripe_receivable", -gross)),
-        order_id=order_id,
-        stripe_object=charge,
+
+    txn: str
+    currency: str
+    gross: int
+    fee: int
+    net: int
+    available_on: datetime
+
+
+def _settle(
+    key: str, opposite: Line, currency: str, settlement: Settlement, posting: Callable[..., Posting]
+) -> tuple[Posting, ...]:
+    """The settlement against `opposite`; if Stripe converted, a posting in each currency, joined by `fx_clearing`."""
+    moved = Line("stripe_balance", settlement.net), Line("processor_fees", settlement.fee)
+    settled = partial(posting, currency=settlement.currency, stripe_balance_txn=settlement.txn)
+    if settlement.currency == currency:
+        return (settled(key=key, lines=_lines([*moved, opposite])),)
+    return (
+        posting(key=key, currency=currency, lines=(Line("fx_clearing", -opposite.amount), opposite)),
+        settled(key=f"{key}:converted", lines=_lines([*moved, Line("fx_clearing", -settlement.gross)])),
     )
-    settled = Posting(
-        key=f"settle:{charge}:converted",
-        kind=PostingKind.SETTLE,
-        currency=settled_currency,
-        lines=_lines([Line("stripe_balance", net), Line("processor_fees", fee), Line("fx_clearing", -settled_gross)]),
-        order_id=order_id,
-        stripe_balance_txn=stripe_balance_txn,
-        stripe_object=charge,
-    )
-    return charged, settled
+
+
+def settle(*, charge: str, order_id: UUID, gross: int, currency: str, settlement: Settlement) -> tuple[Posting, ...]:
+    """The balance transaction of a charge of `gross` is known. Creators stay owed in the charge's currency."""
+    _positive(gross=gross, settled_gross=settlement.gross)
+    posting = partial(Posting, kind=PostingKind.SETTLE, order_id=order_id, stripe_object=charge)
+    return _settle(f"settle:{charge}", Line("stripe_receivable", -gross), currency, settlement, posting)
 
 
 def unapplied(*, charge: str, order_id: UUID, amount: int, currency: str, reason: str) -> Posting:
@@ -305,71 +290,14 @@ def unapplied_refund(*, charge: str, order_id: UUID, refund_id: UUID, amount: in
 
 
 def refund_settle(
-    *,
-    refund_id: UUID,
-    order_id: UUID,
-    stripe_refund: str,
-    amount: int,
-    currency: str,
-    stripe_balance_txn: str,
-    fee: int = 0,
-) -> Posting:
-    """Stripe has taken a refund of `amount`, and `fee` for making it (none, as a rule), out of its balance."""
-    _positive(amount=amount)
-    return Posting(
-        key=f"refund:{refund_id}:settle",
-        kind=PostingKind.REFUND_SETTLE,
-        currency=currency,
-        lines=_lines(
-            [Line("refunds_payable", amount), Line("processor_fees", fee), Line("stripe_balance", -amount - fee)]
-        ),
-        order_id=order_id,
-        refund_id=refund_id,
-        stripe_balance_txn=stripe_balance_txn,
-        stripe_object=stripe_refund,
+    *, refund_id: UUID, order_id: UUID, stripe_refund: str, amount: int, currency: str, settlement: Settlement
+) -> tuple[Posting, ...]:
+    """Stripe has taken a refund of `amount`, and its fee for making it (none, as a rule), out of its balance."""
+    _positive(amount=amount, settled_amount=-settlement.gross)
+    posting = partial(
+        Posting, kind=PostingKind.REFUND_SETTLE, order_id=order_id, refund_id=refund_id, stripe_object=stripe_refund
     )
-
-
-def refund_settle_converted(
-    *,
-    refund_id: UUID,
-    order_id: UUID,
-    stripe_refund: str,
-    amount: int,
-    currency: str,
-    settled_amount: int,
-    fee: int,
-    settled_currency: str,
-    stripe_balance_txn: str,
-) -> tuple[Posting, Posting]:
-    """As `refund_settle`, when Stripe took it in another currency: one posting in each, joined by `fx_clearing`."""
-    _positive(amount=amount, settled_amount=settled_amount)
-    owed = Posting(
-        key=f"refund:{refund_id}:settle",
-        kind=PostingKind.REFUND_SETTLE,
-        currency=currency,
-        lines=(Line("refunds_payable", amount), Line("fx_clearing", -amount)),
-        order_id=order_id,
-        refund_id=refund_id,
-        stripe_object=stripe_refund,
-    )
-    taken = Posting(
-        key=f"refund:{refund_id}:settle:converted",
-        kind=PostingKind.REFUND_SETTLE,
-        currency=settled_currency,
-        lines=_lines(
-            [
-                Line("fx_clearing", settled_amount),
-                Line("processor_fees", fee),
-                Line("stripe_balance", -settled_amount - fee),
-            ]
-        ),
-        order_id=order_id,
-        refund_id=refund_id,
-        stripe_balance_txn=stripe_balance_txn,
-        stripe_object=stripe_refund,
-    )
-    return owed, taken
+    return _settle(f"refund:{refund_id}:settle", Line("refunds_payable", amount), currency, settlement, posting)
 
 
 def refund_bounce(

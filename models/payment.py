@@ -1,12 +1,13 @@
 """What Stripe told us about money, and what we decided to do with it."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from sqlalchemy import CHAR, CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from domain.ledger import Settlement
 from models.base import Base, Identified, MinorUnits, Timestamped
 
 
@@ -34,6 +35,12 @@ class Payment(Identified, Timestamped, Base):
     available_on: Mapped[datetime | None]
     booked_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """Stripe's balance transaction, once it is known; its columns are filled together."""
+        known = (self.settled_currency, self.settled_amount, self.fee, self.net, self.available_on)
+        return Settlement(self.stripe_balance_txn, *cast(Any, known)) if self.stripe_balance_txn else None
 
     __table_args__ = (
         CheckConstraint("amount > 0 and unapplied_amount between 0 and amount", name="amount"),

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -20,8 +19,6 @@ from models.order import CheckoutSession, Order, OrderLine
 from models.payment import Payment
 from services import earnings, enrollments, ledger, orders, outbox, refunds, seats, timeline
 from services.seats import Offer
-
-Fact = TypeVar("Fact")
 
 logger = structlog.get_logger()
 UNAPPLIED = Counter("lyceum_unapplied_payments_total", "Payments of which some buys nothing and goes back", ["reason"])
@@ -43,27 +40,79 @@ _END_CLAIMS = text(
 async def apply(
     session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
 ) -> OrderState:
-    """Books every payment that is not booked yet, settles what can be settled, ends the order if asked to.
+    """Books what is known of an order's payments, settles what can be settled, ends the order if asked to."""
+    await book(session, command, policy, livemode=livemode, workflow_id=workflow_id)
+    return await settle(session, command.order_id, command.now, workflow_id=workflow_id)
+
+
+async def book(
+    session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
+) -> OrderState:
+    """Books every payment that is not booked yet, and ends the order if asked to.
 
     Running it again changes nothing. Money that came in is never refused: it grants, or is parked and goes back.
     """
     order = await orders.lock(session, command.order_id)
     booking = _Booking(session, order, policy, livemode=livemode, workflow_id=workflow_id, now=command.now)
-    payments = (await session.scalars(_PAYMENTS, {"order_id": order.id})).all()
+    payments = await _payments(session, order)
     for payment in payments:
         if payment.booked_at is None:
             await booking.book(payment)
     if order.gross == 0 and order.status in OPEN:
         await booking.give_away()
-    for payment in payments:
-        if payment.settled_at is None and payment.stripe_balance_txn is not None:
-            await booking.settle(payment)
-    if payments and order.status == "paid" and order.settled_at is None and all(p.settled_at for p in payments):
-        await booking.settled(payments)
     if command.close and order.status in OPEN:
         await orders.close(session, order, await _ending(session, order, payments, command.close), command.now)
     await session.flush()
     return await orders.describe(session, order)
+
+
+async def settle(session: AsyncSession, order_id: UUID, now: datetime, *, workflow_id: str) -> OrderState:
+    """Books the balance transactions of an order's booked payments: what arrived, and the fee.
+
+    It may have a transaction of its own, so that what cannot be settled does not take the sale back. Running it again
+    changes nothing.
+    """
+    order = await orders.lock(session, order_id)
+    payments = await _payments(session, order)
+    for payment in payments:
+        settlement = payment.settlement
+        if payment.booked_at is None or payment.settled_at is not None or settlement is None:
+            continue
+        for entry in postings.settle(
+            charge=payment.stripe_charge,
+            order_id=order_id,
+            gross=payment.amount,
+            currency=payment.currency,
+            settlement=settlement,
+        ):
+            await ledger.post(session, entry, actor="system", workflow_id=workflow_id, occurred_at=now)
+        await earnings.delay_release(session, order_id, available_on=settlement.available_on)
+        payment.settled_at = now
+    if payments and order.status == "paid" and order.settled_at is None and all(p.settled_at for p in payments):
+        await _settled(session, order, payments[0], now)
+    await session.flush()
+    return await orders.describe(session, order)
+
+
+async def _settled(session: AsyncSession, order: Order, first: Payment, now: datetime) -> None:
+    """Every charge of a paid order is settled: the order's money is complete."""
+    order.settled_at = now
+    await timeline.record(
+        session,
+        ("order", order.id),
+        "order.settled",
+        now,
+        actor="stripe",
+        audience="staff",
+        net=first.net,
+        fee=first.fee,
+        currency=first.settled_currency,
+    )
+    await outbox.emit(session, OrderSettled(order_id=order.id, student_id=order.student_id), key=str(order.id))
+
+
+async def _payments(session: AsyncSession, order: Order) -> Sequence[Payment]:
+    return (await session.scalars(_PAYMENTS, {"order_id": order.id})).all()
 
 
 async def _ending(session: AsyncSession, order: Order, payments: Sequence[Payment], close: str) -> str:
@@ -244,59 +293,3 @@ class _Booking:
         if free:
             await self._fulfil(free, offers)
             self.order.settled_at = self.now
-
-    async def settle(self, payment: Payment) -> None:
-        """Books Stripe's balance transaction: what arrived, and the fee."""
-        if payment.settled_currency == payment.currency:
-            entries: Sequence[postings.Posting] = [
-                postings.settle(
-                    charge=payment.stripe_charge,
-                    order_id=self.order.id,
-                    gross=payment.amount,
-                    fee=_known(payment.fee),
-                    net=_known(payment.net),
-                    currency=payment.currency,
-                    stripe_balance_txn=_known(payment.stripe_balance_txn),
-                )
-            ]
-        else:
-            entries = postings.settle_converted(
-                charge=payment.stripe_charge,
-                order_id=self.order.id,
-                gross=payment.amount,
-                currency=payment.currency,
-                settled_gross=_known(payment.settled_amount),
-                fee=_known(payment.fee),
-                net=_known(payment.net),
-                settled_currency=_known(payment.settled_currency),
-                stripe_balance_txn=_known(payment.stripe_balance_txn),
-            )
-        for entry in entries:
-            await self._post(entry)
-        await earnings.delay_release(self.session, self.order.id, available_on=_known(payment.available_on))
-        payment.settled_at = self.now
-
-    async def settled(self, payments: Sequence[Payment]) -> None:
-        """Every charge of a paid order is settled: the order's money is complete."""
-        order = self.order
-        order.settled_at = self.now
-        first = payments[0]
-        await timeline.record(
-            self.session,
-            ("order", order.id),
-            "order.settled",
-            self.now,
-            actor="stripe",
-            audience="staff",
-            net=first.net,
-            fee=first.fee,
-            currency=first.settled_currency,
-        )
-        await outbox.emit(self.session, OrderSettled(order_id=order.id, student_id=order.student_id), key=str(order.id))
-
-
-def _known(fact: Fact | None) -> Fact:
-    """A fact of the balance transaction; its columns are filled together."""
-    if fact is None:
-        raise ValueError("the balance transaction is not known yet")
-    return fact

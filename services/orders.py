@@ -21,7 +21,7 @@ from domain.orders import (
     SeatUnavailable,
     Unapplied,
 )
-from domain.pricing import validate_charge
+from domain.pricing import LinePrice, price_line, validate_charge
 from models.order import CourseClaim, Order, OrderKey, OrderLine
 from services import enrollments, outbox, seats, timeline
 from services.paging import keyset
@@ -92,10 +92,16 @@ async def place(
     offers = await seats.lock_offers(session, course_ids)
     chosen = _check_offers(course_ids, offers)
     await _check_seats(session, student_id, chosen, now)
-    order = _new_order(student_id, basket, idempotency_key, chosen, policy, now)
+    prices = [
+        price_line(offer.price_amount or 0, platform_bps=policy.platform_bps, creators={offer.owner_id: 1})
+        for offer in chosen
+    ]
+    order = _new_order(student_id, basket, idempotency_key, chosen, prices, policy, now)
     session.add(order)
     await session.flush()
-    session.add_all(_line(order, position, offer, policy) for position, offer in enumerate(chosen))
+    session.add_all(
+        _line(order, position, offer, price) for position, (offer, price) in enumerate(zip(chosen, prices, strict=True))
+    )
     await _hold(session, order, chosen)
     await timeline.record(
         session,
@@ -113,20 +119,26 @@ async def place(
 
 
 def _new_order(
-    student_id: UUID, basket: str, key: str, chosen: Sequence[Offer], policy: PlatformSettings, now: datetime
+    student_id: UUID,
+    basket: str,
+    key: str,
+    chosen: Sequence[Offer],
+    prices: Sequence[LinePrice],
+    policy: PlatformSettings,
+    now: datetime,
 ) -> Order:
-    total = sum(offer.price_amount or 0 for offer in chosen)
+    gross = sum(price.gross for price in prices)
     currency = next((offer.price_currency for offer in chosen if offer.price_currency), "usd")
-    validate_charge(total, currency)
+    validate_charge(gross, currency)
     return Order(
         id=new_id(),
         student_id=student_id,
         status="pending",
         currency=currency,
-        list_total=total,
-        discount_total=0,
-        tax_total=0,
-        gross=total,
+        list_total=sum(price.list_amount for price in prices),
+        discount_total=sum(price.discount for price in prices),
+        tax_total=sum(price.tax for price in prices),
+        gross=gross,
         basket=basket,
         idempotency_key=key,
         checkout_n=1,
@@ -190,8 +202,7 @@ def _check_offers(course_ids: Sequence[UUID], offers: dict[UUID, Offer]) -> list
     return chosen
 
 
-def _line(order: Order, position: int, offer: Offer, policy: PlatformSettings) -> OrderLine:
-    amount = offer.price_amount or 0
+def _line(order: Order, position: int, offer: Offer, price: LinePrice) -> OrderLine:
     return OrderLine(
         id=new_id(),
         order_id=order.id,
@@ -199,10 +210,10 @@ def _line(order: Order, position: int, offer: Offer, policy: PlatformSettings) -
         course_id=offer.id,
         creator_id=offer.owner_id,
         title=offer.title,
-        list_amount=amount,
-        discount=0,
-        net=amount,
-        platform_bps=policy.platform_bps,
+        list_amount=price.list_amount,
+        discount=price.discount,
+        net=price.net,
+        platform_bps=price.platform_bps,
     )
 
 

@@ -103,9 +103,9 @@ async def _record_charge(
         await session.execute(
             _BALANCE_TXN,
             {
-                "txn": txn.id,
+                "txn": txn.txn,
                 "currency": txn.currency,
-                "amount": txn.amount,
+                "amount": txn.gross,
                 "fee": txn.fee,
                 "net": txn.net,
                 "available_on": txn.available_on,

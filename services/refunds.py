@@ -1,16 +1,13 @@
 """Refunds of stray money: requested when it is parked, submitted to Stripe, booked when Stripe has taken it."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.ids import derived_id
-from core.integrations.stripe import BalanceTxn
-from core.integrations.stripe import RefundState as StripeRefund
+from core.integrations.stripe import StripeRefund
 from domain import ledger as postings
 from domain.contracts.events import PaymentReturned
 from domain.contracts.processes import RefundState
@@ -55,10 +52,6 @@ async def get(session: AsyncSession, refund_id: UUID) -> Refund:
     return refund
 
 
-async def payment_of(session: AsyncSession, refund: Refund) -> Payment:
-    return (await session.scalars(select(Payment).where(Payment.id == refund.payment_id))).one()
-
-
 async def next_attempt(session: AsyncSession, refund_id: UUID) -> RefundState:
     """Stripe refused the last attempt for good, so the next one needs a new key."""
     refund = await lock(session, refund_id)
@@ -71,7 +64,7 @@ async def begin_attempt(session: AsyncSession, refund_id: UUID, now: datetime) -
     """Stores that Stripe is about to be asked, before it is asked."""
     refund = await lock(session, refund_id)
     refund.attempted_at = refund.attempted_at or now
-    return refund, await payment_of(session, refund)
+    return refund, await session.get_one(Payment, refund.payment_id)
 
 
 async def record(
@@ -101,16 +94,29 @@ async def record(
             **money,
         )
     elif seen.status == "succeeded" and seen.balance_transaction is not None:
-        await _settle(session, refund, seen, now, workflow_id)
+        await _settle(session, refund, seen, seen.balance_transaction, now, workflow_id)
     else:
         refund.status = "pending"
     return RefundState(status=refund.status)
 
 
-async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now: datetime, workflow_id: str) -> None:
-    assert seen.balance_transaction is not None
-    refund.status, refund.settled_at, refund.stripe_balance_txn = "succeeded", now, seen.balance_transaction.id
-    for entry in _entries(refund, seen.id, seen.balance_transaction):
+async def _settle(
+    session: AsyncSession,
+    refund: Refund,
+    seen: StripeRefund,
+    settlement: postings.Settlement,
+    now: datetime,
+    workflow_id: str,
+) -> None:
+    refund.status, refund.settled_at, refund.stripe_balance_txn = "succeeded", now, settlement.txn
+    for entry in postings.refund_settle(
+        refund_id=refund.id,
+        order_id=refund.order_id,
+        stripe_refund=seen.id,
+        amount=refund.amount,
+        currency=refund.currency,
+        settlement=settlement,
+    ):
         await ledger.post(session, entry, actor="system", workflow_id=workflow_id, occurred_at=now)
     await timeline.record(
         session,
@@ -122,7 +128,7 @@ async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now
         total=refund.amount,
         currency=refund.currency,
     )
-    order = (await session.scalars(select(Order).where(Order.id == refund.order_id))).one()
+    order = await session.get_one(Order, refund.order_id)
     await outbox.emit(
         session,
         PaymentReturned(
@@ -133,30 +139,4 @@ async def _settle(session: AsyncSession, refund: Refund, seen: StripeRefund, now
             reason=refund.reason,
         ),
         key=str(refund.id),
-    )
-
-
-def _entries(refund: Refund, stripe_refund: str, txn: BalanceTxn) -> Sequence[postings.Posting]:
-    if txn.currency == refund.currency:
-        return [
-            postings.refund_settle(
-                refund_id=refund.id,
-                order_id=refund.order_id,
-                stripe_refund=stripe_refund,
-                amount=refund.amount,
-                currency=refund.currency,
-                stripe_balance_txn=txn.id,
-                fee=txn.fee,
-            )
-        ]
-    return postings.refund_settle_converted(
-        refund_id=refund.id,
-        order_id=refund.order_id,
-        stripe_refund=stripe_refund,
-        amount=refund.amount,
-        currency=refund.currency,
-        settled_amount=-txn.amount,
-        fee=txn.fee,
-        settled_currency=txn.currency,
-        stripe_balance_txn=txn.id,
     )

@@ -72,8 +72,8 @@ async def store(db: Database, event: WebhookEvent) -> Target | None:
 
 def _session_of(event: WebhookEvent) -> tuple[int | None, str, datetime | None]:
     """Number, page and end of the Checkout Session the event is about, if we opened it."""
-    attempt = (event.data.get("metadata") or {}).get("attempt")
-    if not event.type.startswith("checkout.session.") or not re.fullmatch(_ATTEMPT, str(attempt)):
+    attempt = str((event.data.get("metadata") or {}).get("attempt"))
+    if not event.type.startswith("checkout.session.") or not re.fullmatch(_ATTEMPT, attempt):
         return None, "", None
     return int(attempt), event.data.get("url") or "", instant_of(event.data["expires_at"])
 

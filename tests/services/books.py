@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from core.db import Database
 from core.settings import DatabaseSettings
 from domain import ledger as postings
-from domain.ledger import Posting
+from domain.ledger import Posting, Settlement
 from domain.pricing import split
 from models.migrations import runner
 from services import ledger
@@ -92,15 +92,9 @@ def sale(
 
 
 def settle(charge: str = "ch_1", gross: int = 4249, balance_txn: str = "txn_1") -> Posting:
-    return postings.settle(
-        charge=charge,
-        order_id=uuid4(),
-        gross=gross,
-        fee=153,
-        net=gross - 153,
-        currency="usd",
-        stripe_balance_txn=balance_txn,
-    )
+    settlement = Settlement(balance_txn, "usd", gross, 153, gross - 153, NOW)
+    [posting] = postings.settle(charge=charge, order_id=uuid4(), gross=gross, currency="usd", settlement=settlement)
+    return posting
 
 
 async def post(session: AsyncSession, posting: Posting) -> PostedTransaction:

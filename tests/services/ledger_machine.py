@@ -6,6 +6,7 @@ What it expects is computed from orders, charges and refunds alone, never from p
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -109,16 +110,10 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=PICK, fee=FEE, converted=st.sampled_from([None, None, None, "gbp"]))
     def settle(self, pick: int, fee: int, converted: str | None) -> None:
         charge = self._pick([charge for charge in self.charges if charge.settled is None], pick)
-        common = {"charge": charge.id, "order_id": charge.order.id, "gross": charge.amount, "fee": fee}
-        if converted is None:
-            charge.settled = self._moved(BalanceTransaction(charge.order.currency, charge.amount, fee))
-            command, more = "settle", {}
-        else:
-            charge.settled = self._moved(BalanceTransaction(converted, charge.amount * 4 // 5 + 1, fee))
-            command = "settle_converted"
-            more = {"settled_gross": charge.settled.amount, "settled_currency": converted}
-        more |= {"net": charge.settled.net, "stripe_balance_txn": charge.settled.id}
-        self._book(command, common | more | {"currency": charge.order.currency})
+        amount = charge.amount * 4 // 5 + 1 if converted else charge.amount
+        charge.settled = self._moved(BalanceTransaction(converted or charge.order.currency, amount, fee))
+        of = {"charge": charge.id, "order_id": charge.order.id, "gross": charge.amount}
+        self._book("settle", of | {"currency": charge.order.currency, "settlement": charge.settled.settlement})
 
     @precondition(lambda self: any(charge.stray and charge.refund is None for charge in self.charges))
     @rule(pick=PICK)
@@ -131,21 +126,16 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(pick=PICK, fee=st.sampled_from([0, 0, 7]), converted=st.sampled_from([None, None, "gbp"]))
     def refund_is_taken(self, pick: int, fee: int, converted: str | None) -> None:
         charge, refund = self._pick(self._refunds(taken=False), pick)
-        if converted is None:
-            refund.taken = self._moved(BalanceTransaction(charge.order.currency, -refund.amount, fee))
-            command, more = "refund_settle", {}
-        else:
-            refund.taken = self._moved(BalanceTransaction(converted, -(refund.amount * 4 // 5 + 3), fee))
-            command = "refund_settle_converted"
-            more = {"settled_amount": -refund.taken.amount, "settled_currency": converted}
-        self._book(command, self._refund(charge, refund, refund.taken) | more | {"fee": fee})
+        amount = refund.amount * 4 // 5 + 3 if converted else refund.amount
+        refund.taken = self._moved(BalanceTransaction(converted or charge.order.currency, -amount, fee))
+        self._book("refund_settle", self._refund(charge, refund) | {"settlement": refund.taken.settlement})
 
     @precondition(lambda self: self._refunds(taken=True))
     @rule(pick=PICK)
     def refund_bounces(self, pick: int) -> None:
         charge, refund = self._pick(self._refunds(taken=True), pick)
         refund.returned = self._moved(BalanceTransaction(charge.order.currency, refund.amount, 0))
-        self._book("refund_bounce", self._refund(charge, refund, refund.returned))
+        self._book("refund_bounce", self._refund(charge, refund) | {"stripe_balance_txn": refund.returned.id})
 
     @rule(lines=LINES, currency=CURRENCY, fee=FEE, returned=st.booleans())
     def mature_order(self, lines: list[Line], currency: str, fee: int, returned: bool) -> None:
@@ -189,11 +179,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def contradict(self, pick: int) -> None:
         """The same event with another amount."""
         name, arguments, sold = self._pick(self.commands, pick)
-        changed = arguments | {key: arguments[key] + 1 for key in ("gross", "net", "amount") if key in arguments}
+        changed = arguments | {key: arguments[key] + 1 for key in ("gross", "amount") if key in arguments}
         if "shares" in arguments:
             changed["shares"] = [*arguments["shares"], Share(RecipientKind.PLATFORM, 1)]
-        if "settled_gross" in arguments:
-            changed["settled_gross"] += 1
+        if "settlement" in arguments:
+            known, more = arguments["settlement"], 1 if "gross" in arguments else -1
+            changed["settlement"] = replace(known, gross=known.gross + more, net=known.net + more)
         self._refused(PostingConflict, lambda: self.ledger.post(_postings(name, changed)[0], sold))
 
     @precondition(lambda self: any(charge.settled for charge in self.charges))
@@ -202,15 +193,15 @@ class LedgerMachine(RuleBasedStateMachine):
         charge = self._pick([charge for charge in self.charges if charge.settled], pick)
         assert charge.settled is not None
         arguments = {"charge": f"ch_{uuid4().hex}", "order_id": charge.order.id, "currency": charge.settled.currency}
-        arguments |= {"gross": charge.settled.amount, "fee": charge.settled.fee, "net": charge.settled.net}
-        [posting] = _postings("settle", arguments | {"stripe_balance_txn": charge.settled.id})
+        arguments |= {"gross": charge.settled.amount, "settlement": charge.settled.settlement}
+        [posting] = _postings("settle", arguments)
         self._refused(PostingConflict, lambda: self.ledger.post(posting))
 
     @rule(currency=CURRENCY, excess=st.integers(1, 100))
     def refund_more_than_is_owed(self, currency: str, excess: int) -> None:
         owed = -self.ledger.balances().get(("refunds_payable", None, currency), 0)
         arguments = {"refund_id": uuid4(), "order_id": uuid4(), "stripe_refund": "re_x", "amount": owed + excess}
-        arguments |= {"currency": currency, "stripe_balance_txn": f"txn_{uuid4().hex}"}
+        arguments |= {"currency": currency, "settlement": BalanceTransaction(currency, -owed - excess, 0).settlement}
         [posting] = _postings("refund_settle", arguments)
         self._refused(SignViolation, lambda: self.ledger.post(posting))
 
@@ -254,9 +245,9 @@ class LedgerMachine(RuleBasedStateMachine):
         of = {"charge": charge.id, "order_id": charge.order.id}
         return of | {"amount": charge.stray, "currency": charge.order.currency}
 
-    def _refund(self, charge: Charge, refund: Refund, moved: BalanceTransaction) -> dict[str, Any]:
+    def _refund(self, charge: Charge, refund: Refund) -> dict[str, Any]:
         of = {"refund_id": refund.id, "order_id": charge.order.id, "stripe_refund": f"re_{refund.id.hex}"}
-        return of | {"amount": refund.amount, "currency": charge.order.currency, "stripe_balance_txn": moved.id}
+        return of | {"amount": refund.amount, "currency": charge.order.currency}
 
     def _moved(self, transaction: BalanceTransaction) -> BalanceTransaction:
         self.provider.append(transaction)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from domain.ledger import CHART, Posting, PostingConflict, SignRule, SignViolation
+from domain.ledger import CHART, Posting, PostingConflict, Settlement, SignRule, SignViolation
 from domain.pricing import RecipientKind, Share
+from tests.services.books import NOW
 
 Account = tuple[str, UUID | None, str]
 Balances = dict[Account, int]
@@ -127,6 +128,10 @@ class BalanceTransaction:
     @property
     def net(self) -> int:
         return self.amount - self.fee
+
+    @property
+    def settlement(self) -> Settlement:
+        return Settlement(self.id, self.currency, self.amount, self.fee, self.net, NOW)
 
 
 @dataclass

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from core.ids import new_id
-from domain.contracts.processes import PaymentsSeen
+from domain.contracts.processes import ApplyPayments, PaymentsSeen
+from domain.ledger import InvalidPosting
 from domain.orders import CourseInOpenOrder, OrderNotFound, SeatUnavailable
 from models.order import Order
-from services import enrollments
+from services import booking, enrollments
 from services.ledger_checks import find_breaks
 from tests.services.books import Books
-from tests.services.till import NOW, Till, charged, unsettled
+from tests.services.till import NOW, POLICY, Till, charged, unsettled
 
 LATER = NOW + timedelta(days=2)
 
@@ -296,6 +297,26 @@ async def test_a_charge_that_was_converted_is_booked_in_both_currencies(till: Ti
         "select details from timeline_entries where subject_id = :id and kind = 'order.settled'", id=order.id
     )
     assert settled == ({"net": 5128, "fee": 172, "currency": "usd"},)
+
+
+async def test_a_charge_may_settle_in_any_currency_of_stripe(till: Till) -> None:
+    order = await till.place(await till.student(), await till.course())
+    assert (await till.pay(order, charged(order, conversion=("chf", 4400)))).settled is True
+    assert (await till.books(order))["stripe_balance chf"] == 4228
+
+
+async def test_what_cannot_be_settled_does_not_take_the_sale_back(till: Till) -> None:
+    student, course = await till.student(), await till.course()
+    order = await till.place(student, course)
+    await till.see(order, charged(order, conversion=("xxx", 4400)))
+    async with till.db.transaction() as session:
+        command = ApplyPayments(order_id=order.id, now=NOW)
+        sold = await booking.book(session, command, POLICY, livemode=False, workflow_id="order-1")
+    assert (sold.status, sold.settled) == ("paid", False)
+    with pytest.raises(InvalidPosting, match="unknown currency 'xxx'"):
+        async with till.db.transaction() as session:
+            await booking.settle(session, order.id, NOW, workflow_id="order-1")
+    assert await till.access(student) == {course}
 
 
 @pytest.mark.parametrize("close", ["expired", "canceled", "checkout_refused"])

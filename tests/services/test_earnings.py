@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.db import Database
 from domain import ledger as postings
+from domain.ledger import Settlement
 from domain.pricing import RecipientKind, Share
 from models.earning import Earning
 from models.order import OrderLine
@@ -36,14 +37,13 @@ async def line_of(session: AsyncSession, payment: Payment) -> UUID:
 
 
 async def settle(session: AsyncSession, payment: Payment) -> None:
-    settled = postings.settle(
+    settlement = Settlement(f"txn_{payment.id.hex}", "usd", payment.amount, 182, payment.amount - 182, NOW)
+    [settled] = postings.settle(
         charge=payment.stripe_charge,
         order_id=payment.order_id,
         gross=payment.amount,
-        fee=182,
-        net=payment.amount - 182,
         currency="usd",
-        stripe_balance_txn=f"txn_{payment.id.hex}",
+        settlement=settlement,
     )
     await book(session, payment.order_id, settled, NOW)
     payment.settled_at = NOW
@@ -66,7 +66,8 @@ async def give_back(session: AsyncSession, payment: Payment) -> None:
     money: dict[str, Any] = {"refund_id": refund.id, "order_id": payment.order_id}
     money |= {"amount": refund.amount, "currency": "usd"}
     returning = postings.unapplied_refund(charge=payment.stripe_charge, **money)
-    taken = postings.refund_settle(stripe_refund="re_1", stripe_balance_txn=f"txn_{refund.id.hex}", **money)
+    settlement = Settlement(f"txn_{refund.id.hex}", "usd", -refund.amount, 0, -refund.amount, NOW)
+    [taken] = postings.refund_settle(stripe_refund="re_1", settlement=settlement, **money)
     for posting in (returning, taken):
         await book(session, payment.order_id, posting, NOW)
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.db import Database
 from domain import ledger as postings
-from domain.ledger import Line, Posting, PostingConflict, PostingKind, SignViolation
+from domain.ledger import Line, Posting, PostingConflict, PostingKind, Settlement, SignViolation
 from domain.money import CURRENCIES
 from domain.pricing import RecipientKind, Share
 from services import ledger
@@ -88,13 +88,13 @@ async def test_a_posting_rolled_back_leaves_no_trace_and_can_be_made_again(ledge
 
 
 async def test_a_guarded_account_never_pays_what_it_does_not_hold(ledger_db: Database) -> None:
-    refund = postings.refund_settle(
+    [refund] = postings.refund_settle(
         refund_id=uuid4(),
         order_id=uuid4(),
         stripe_refund="re_1",
         amount=1,
         currency="usd",
-        stripe_balance_txn="txn_9",
+        settlement=Settlement("txn_9", "usd", -1, 0, -1, NOW),
     )
     with pytest.raises(SignViolation, match="would bring refunds_payable to the wrong side"):
         await post_alone(ledger_db, refund)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import ledger as postings
 from domain import pricing
-from domain.ledger import Line, Posting, SignRule
+from domain.ledger import Line, Posting, Settlement, SignRule
 from services import earnings, ledger
 from services.ledger_checks import CHECKS, find_breaks
 from tests.services.books import Books
@@ -164,19 +164,36 @@ def test_postgresql_keeps_every_invariant(postgres: PostgresLedger) -> None:
 Builder = Callable[..., Any]
 
 
+def every(original: Builder, change: Callable[[Posting], Posting]) -> Builder:
+    """What the builder makes, one posting or several, each changed."""
+
+    def mutant(**arguments: Any) -> Posting | tuple[Posting, ...]:
+        made: Posting | tuple[Posting, ...] = original(**arguments)
+        return change(made) if isinstance(made, Posting) else tuple(map(change, made))
+
+    return mutant
+
+
+def without_the_fee(original: Builder) -> Builder:
+    def mutant(*, settlement: Settlement, **arguments: Any) -> tuple[Posting, ...]:
+        free = dataclasses.replace(settlement, fee=0, net=settlement.gross)
+        return cast(tuple[Posting, ...], original(settlement=free, **arguments))
+
+    return mutant
+
+
 def relined(change: Callable[[list[Line]], list[Line]]) -> Callable[[Builder], Builder]:
     """The same posting with other lines; lines that end up on one account are added together."""
 
     def mutate(original: Builder) -> Builder:
-        def mutant(**arguments: Any) -> Posting:
-            posting: Posting = original(**arguments)
+        def changed(posting: Posting) -> Posting:
             totals: dict[tuple[str, UUID | None], int] = {}
             for line in change(list(posting.lines)):
                 totals[line.account, line.owner_id] = totals.get((line.account, line.owner_id), 0) + line.amount
             lines = tuple(Line(account, amount, owner) for (account, owner), amount in totals.items() if amount)
             return dataclasses.replace(posting, lines=lines)
 
-        return mutant
+        return every(original, changed)
 
     return mutate
 
@@ -194,11 +211,7 @@ def negated(lines: list[Line]) -> list[Line]:
 
 def keyed(key: Callable[[Posting], str]) -> Callable[[Builder], Builder]:
     def mutate(original: Builder) -> Builder:
-        def mutant(**arguments: Any) -> Posting:
-            posting: Posting = original(**arguments)
-            return dataclasses.replace(posting, key=key(posting))
-
-        return mutant
+        return every(original, lambda posting: dataclasses.replace(posting, key=key(posting)))
 
     return mutate
 
@@ -250,7 +263,7 @@ PURE_MUTANTS: dict[str, tuple[object, str, Callable[[Builder], Builder]]] = {
         "unapplied_refund",
         moved("refunds_payable", "stripe_balance"),
     ),
-    "a refund that forgets its fee": (postings, "refund_settle", lambda one: lambda fee=0, **more: one(**more)),
+    "a refund that forgets its fee": (postings, "refund_settle", without_the_fee),
     "a refund keyed by order": (postings, "refund_settle", keyed(lambda posting: f"refund:{posting.order_id}")),
     "a bounced refund owed by nobody": (postings, "refund_bounce", moved("refunds_payable", "platform_fees")),
     "floors, the rest to the last": (pricing, "allocate", floors_and_the_rest_to_the_last),

@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from core.db import Database
 from core.ids import new_id
-from core.integrations.stripe import BalanceTxn, ChargeState, CheckoutState, PaymentState
+from core.integrations.stripe import ChargeState, CheckoutState, PaymentState
 from core.settings import PlatformSettings
 from domain.contracts.processes import ApplyPayments, CheckoutCreated, OrderState, PaymentsSeen
+from domain.ledger import Settlement
 from models.order import Order
 from services import booking, orders, payments
 from tests.support import scenes
@@ -33,16 +34,13 @@ def charged(
     amount: int = changes.pop("amount", order.gross)
     currency: str = changes.pop("currency", order.currency)
     settled_in, settled_amount = conversion or (currency, amount)
-    txn = BalanceTxn(f"txn_{name}", settled_amount, 172, settled_amount - 172, settled_in, NOW + timedelta(days=40))
-    charge = ChargeState(f"ch_{name}", amount, currency, True, False, 0, txn if settled else None)
+    available_on = NOW + timedelta(days=40)
+    txn = Settlement(f"txn_{name}", settled_in, settled_amount, 172, settled_amount - 172, available_on)
+    charge = ChargeState(f"ch_{name}", amount, currency, txn if settled else None)
     return CheckoutState(
         id=f"cs_{name}",
         status="complete",
-        payment_status="paid",
-        amount_total=amount,
-        currency=currency,
         livemode=changes.pop("livemode", False),
-        order_id=order.id,
         payment_intent=PaymentState(f"pi_{name}", "succeeded", charge),
         **changes,
     )

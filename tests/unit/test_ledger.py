@@ -1,5 +1,7 @@
 """Postings: what each event books, and what can never be booked."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import ledger
-from domain.ledger import CHART, AccountKind, InvalidPosting, Line, Posting, PostingKind, SignRule
+from domain.ledger import CHART, AccountKind, InvalidPosting, Line, Posting, PostingKind, Settlement, SignRule
 from domain.pricing import RecipientKind, Share, percent_discount, price_line
 
 ORDER, REFUND, ANN, BOB, CAT = (UUID(int=number) for number in range(1, 6))
@@ -31,16 +33,15 @@ def stray() -> Posting:
     return ledger.unapplied(charge="ch_1", order_id=ORDER, amount=4249, currency="usd", reason="duplicate")
 
 
+def moved(gross: int, fee: int = 0, currency: str = "usd", txn: str = "txn_1") -> Settlement:
+    return Settlement(txn, currency, gross, fee, gross - fee, datetime(2026, 1, 2, tzinfo=UTC))
+
+
 def settled(gross: int = 4249, fee: int = 153, currency: str = "usd") -> Posting:
-    return ledger.settle(
-        charge="ch_1",
-        order_id=ORDER,
-        gross=gross,
-        fee=fee,
-        net=gross - fee,
-        currency=currency,
-        stripe_balance_txn="txn_1",
+    [posting] = ledger.settle(
+        charge="ch_1", order_id=ORDER, gross=gross, currency=currency, settlement=moved(gross, fee, currency)
     )
+    return posting
 
 
 def test_a_sale_with_a_coupon_and_its_settlement() -> None:
@@ -100,13 +101,13 @@ def test_several_lines_of_one_creator_become_one_entry() -> None:
 
 def test_stray_money_is_returned_and_only_the_fee_is_lost() -> None:
     returning = ledger.unapplied_refund(charge="ch_1", order_id=ORDER, refund_id=REFUND, amount=4249, currency="usd")
-    refund = ledger.refund_settle(
+    [refund] = ledger.refund_settle(
         refund_id=REFUND,
         order_id=ORDER,
         stripe_refund="re_1",
         amount=4249,
         currency="usd",
-        stripe_balance_txn="txn_2",
+        settlement=moved(-4249, txn="txn_2"),
     )
     assert [stray().key, returning.key, refund.key] == [
         "unapplied:ch_1",
@@ -123,23 +124,15 @@ def test_stray_money_is_returned_and_only_the_fee_is_lost() -> None:
 
 def test_a_bounced_refund_is_owed_again() -> None:
     common: dict[str, Any] = {"refund_id": REFUND, "order_id": ORDER, "amount": 500, "currency": "usd"}
-    refund = ledger.refund_settle(**common, stripe_refund="re_1", stripe_balance_txn="txn_2", fee=7)
+    [refund] = ledger.refund_settle(**common, stripe_refund="re_1", settlement=moved(-500, 7, txn="txn_2"))
     bounce = ledger.refund_bounce(**common, stripe_refund="re_1", stripe_balance_txn="txn_3")
     assert amounts(refund)["stripe_balance", None] == -507
     assert add(refund, bounce) == {("processor_fees", None): 7, ("stripe_balance", None): -7}
 
 
 def test_a_converted_charge_is_booked_in_both_currencies() -> None:
-    charged, converted = ledger.settle_converted(
-        charge="ch_1",
-        order_id=ORDER,
-        gross=1000,
-        currency="gbp",
-        settled_gross=1250,
-        fee=66,
-        net=1184,
-        settled_currency="usd",
-        stripe_balance_txn="txn_1",
+    charged, converted = ledger.settle(
+        charge="ch_1", order_id=ORDER, gross=1000, currency="gbp", settlement=moved(1250, 66)
     )
     assert (charged.key, charged.currency) == ("settle:ch_1", "gbp")
     assert amounts(charged) == {("fx_clearing", None): 1000, ("stripe_receivable", None): -1000}
@@ -152,16 +145,13 @@ def test_a_converted_charge_is_booked_in_both_currencies() -> None:
 
 
 def test_a_refund_taken_in_another_currency_is_booked_in_both() -> None:
-    owed, taken = ledger.refund_settle_converted(
+    owed, taken = ledger.refund_settle(
         refund_id=REFUND,
         order_id=ORDER,
         stripe_refund="re_1",
         amount=1000,
         currency="gbp",
-        settled_amount=1260,
-        fee=0,
-        settled_currency="usd",
-        stripe_balance_txn="txn_2",
+        settlement=moved(-1260, txn="txn_2"),
     )
     assert (owed.key, owed.currency, owed.stripe_balance_txn) == (f"refund:{REFUND}:settle", "gbp", None)
     assert amounts(owed) == {("refunds_payable", None): 1000, ("fx_clearing", None): -1000}
@@ -172,13 +162,7 @@ def test_a_refund_taken_in_another_currency_is_booked_in_both() -> None:
 def test_figures_of_stripe_that_do_not_add_up_are_refused() -> None:
     with pytest.raises(InvalidPosting, match="out of balance by -1"):
         ledger.settle(
-            charge="ch_1",
-            order_id=ORDER,
-            gross=4249,
-            fee=153,
-            net=4095,
-            currency="usd",
-            stripe_balance_txn="txn_1",
+            charge="ch_1", order_id=ORDER, gross=4249, currency="usd", settlement=replace(moved(4249, 153), net=4095)
         )
 
 

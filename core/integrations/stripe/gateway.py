@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, cast
+from typing import Literal, cast
 from uuid import UUID
 
 import aiohttp
@@ -10,16 +10,13 @@ import stripe
 
 from core.integrations.stripe.errors import StripeRefused, classified
 from core.integrations.stripe.states import (
-    ChargeState,
     CheckoutSession,
     CheckoutState,
-    RefundState,
-    charge_of,
+    StripeRefund,
     checkout_of,
     refund_of,
     session_of,
 )
-from core.integrations.stripe.webhooks import parse_webhook
 from core.settings import StripeSettings
 
 stripe.enable_telemetry = False
@@ -57,8 +54,6 @@ class StripeGateway:
             await self._http.close_async()  # type: ignore[no-untyped-call]
         self._http = self._client = None
 
-    parse_webhook = staticmethod(parse_webhook)
-
     async def create_checkout(
         self,
         *,
@@ -66,15 +61,13 @@ class StripeGateway:
         order_id: UUID,
         attempt: int,
         student_email: str | None,
-        lines: Sequence[tuple[str, int, str]],
+        lines: Sequence[tuple[str, int]],
         currency: str,
         expires_at: datetime,
         success_url: str,
         cancel_url: str,
     ) -> CheckoutSession:
-        """Open a payment page for `lines` of (name, amount, currency); `expires_at` must be 30 min to 24 h away."""
-        if any(line_currency != currency for _, _, line_currency in lines):
-            raise ValueError("an order has one currency")
+        """Open a payment page for `lines` of (name, amount in `currency`); `expires_at` must be 30 min to 24 h away."""
         names = {"order_id": str(order_id), "attempt": str(attempt)}
         params: stripe.params.checkout.SessionCreateParams = {
             "mode": "payment",
@@ -89,7 +82,7 @@ class StripeGateway:
                     "quantity": 1,
                     "price_data": {"currency": currency, "unit_amount": amount, "product_data": {"name": name}},
                 }
-                for name, amount, _ in lines
+                for name, amount in lines
             ],
         }
         if student_email:
@@ -100,21 +93,15 @@ class StripeGateway:
 
     async def find_checkout(self, order_id: UUID, attempt: int, created_after: datetime) -> CheckoutSession | None:
         """The session an earlier, unanswered `create_checkout` may have opened; needs no idempotency key."""
-        for found in await self._sessions_of(order_id, created_after):
-            if (found.get("metadata") or {}).get("attempt") == str(attempt):
-                return session_of(found)
-        return None
-
-    async def payments_of_order(self, order_id: UUID, created_after: datetime) -> list[CheckoutState]:
-        """Every session of an order opened since, newest first, as `retrieve_checkout` shows it."""
-        return [await self.retrieve_checkout(found["id"]) for found in await self._sessions_of(order_id, created_after)]
-
-    async def _sessions_of(self, order_id: UUID, created_after: datetime) -> list[dict[str, Any]]:
         since = int((created_after - _CLOCK_SKEW).timestamp())
         with classified():
             page = await self._api.v1.checkout.sessions.list_async({"created": {"gte": since}, "limit": _PAGE})
-            found = [session.to_dict() async for session in page.auto_paging_iter()]
-        return [session for session in found if session.get("client_reference_id") == str(order_id)]
+            async for session in page.auto_paging_iter():
+                found = session.to_dict()
+                named = found.get("client_reference_id"), (found.get("metadata") or {}).get("attempt")
+                if named == (str(order_id), str(attempt)):
+                    return session_of(found)
+        return None
 
     async def retrieve_checkout(self, checkout_id: str) -> CheckoutState:
         """A session with its payment, charge and balance transaction, as they are now."""
@@ -136,14 +123,9 @@ class StripeGateway:
             return state
         return await self.retrieve_checkout(checkout_id)
 
-    async def retrieve_charge(self, charge_id: str) -> ChargeState:
-        with classified():
-            found = await self._api.v1.charges.retrieve_async(charge_id, {"expand": ["balance_transaction"]})
-        return charge_of(found.to_dict())
-
     async def create_refund(
         self, *, idempotency_key: str, charge_id: str, amount: int, reason: str | None, metadata: dict[str, str]
-    ) -> RefundState:
+    ) -> StripeRefund:
         """Give back part of a charge. `reason` is one of Stripe's: duplicate, fraudulent, requested_by_customer."""
         params: stripe.params.RefundCreateParams = {
             "charge": charge_id,
@@ -157,12 +139,12 @@ class StripeGateway:
             created = await self._api.v1.refunds.create_async(params, {"idempotency_key": idempotency_key})
         return refund_of(created.to_dict())
 
-    async def retrieve_refund(self, refund_id: str) -> RefundState:
+    async def retrieve_refund(self, refund_id: str) -> StripeRefund:
         with classified():
             found = await self._api.v1.refunds.retrieve_async(refund_id, {"expand": ["balance_transaction"]})
         return refund_of(found.to_dict())
 
-    async def list_refunds(self, payment_intent_id: str) -> list[RefundState]:
+    async def list_refunds(self, payment_intent_id: str) -> list[StripeRefund]:
         """Every refund of a payment, newest first."""
         with classified():
             page = await self._api.v1.refunds.list_async(

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import stripe
 
-from core.integrations.stripe.states import instant_of, order_id_of
+from core.integrations.stripe.states import instant_of
 
 _TOLERANCE = 300
 
@@ -27,7 +26,6 @@ class WebhookEvent:
     created: datetime
     object_id: str
     account: str | None
-    order_id: UUID | None
     data: dict[str, Any]
 
 
@@ -45,7 +43,6 @@ def parse_webhook(payload: bytes, header: str, secrets: Sequence[str]) -> Webhoo
             created=instant_of(event["created"]),
             object_id=data.get("id") or "",
             account=event.get("account"),
-            order_id=order_id_of(data),
             data=data,
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
