@@ -54,6 +54,7 @@ def command(stack: Stack) -> list[str]:
     }
     if stack.throwaway:
         options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options["max_connections"] = 500  # several pytest workers, each with whole products
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     return [binary("postgres"), "-D", str(stack.data("postgres")), *arguments]
 

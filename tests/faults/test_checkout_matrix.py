@@ -13,6 +13,8 @@ from tests.support.sandbox import Sandbox
 from tests.support.shop import PRICE, Shop, keys_used_once
 from tests.support.wait import until
 
+pytestmark = pytest.mark.timeout(600)
+
 CREATE = "/v1/checkout/sessions"
 
 

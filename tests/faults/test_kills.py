@@ -7,6 +7,8 @@ import pytest
 from tests.support.product import Product
 from tests.support.shop import Purchase, Shop
 
+pytestmark = pytest.mark.timeout(600)
+
 WORKER = [
     "payments.open_checkout.before",
     "payments.open_checkout.after",

@@ -17,6 +17,8 @@ from tests.support.sandbox import Sandbox
 from tests.support.shop import Purchase, Shop
 from tests.support.stack import Servers
 
+pytestmark = pytest.mark.timeout(600)
+
 PURCHASES = 20
 OUTAGE_SECONDS = 20
 
@@ -51,7 +53,7 @@ async def test_twenty_purchases_survive_an_outage(shop: Shop, own_servers: Serve
     buying = [asyncio.create_task(_buy(shop, course, begun, late=number % 2 == 1)) for number in range(PURCHASES)]
     for _ in range(PURCHASES // 4):
         await begun.acquire()
-    with own_servers.without(service):
+    async with own_servers.without(service):
         await asyncio.sleep(OUTAGE_SECONDS)  # the outage itself; nothing is waited for
 
     purchases = await asyncio.gather(*buying)

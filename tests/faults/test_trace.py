@@ -52,6 +52,7 @@ async def collector() -> AsyncIterator[Collector]:
     await runner.cleanup()
 
 
+@pytest.mark.timeout(600)
 async def test_a_purchase_is_one_trace(settings: Settings, db: Database, collector: Collector, tmp_path: Path) -> None:
     own = own_account(settings, tmp_path)
     telemetry = own.telemetry.model_copy(update={"otlp_endpoint": f"http://127.0.0.1:{collector.port}"})

@@ -24,7 +24,7 @@ from deploy.local.stack import script
 from deploy.local.state import StackState
 from tests.support.wait import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Command:

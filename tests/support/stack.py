@@ -3,12 +3,13 @@
 A test that stops servers takes a stack of its own (`Servers(HOME.parent / "name")`), or it disturbs the others.
 """
 
+import asyncio
 import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -108,14 +109,14 @@ class Servers:
             raise LookupError(f"{service} is not running")
         return found
 
-    @contextmanager
-    def without(self, service: str) -> Iterator[None]:
+    @asynccontextmanager
+    async def without(self, service: str) -> AsyncIterator[None]:
         """Stops one server while the block runs; it is up again afterwards."""
-        requests.send(self.stack, service, "stop")
+        await asyncio.to_thread(requests.send, self.stack, service, "stop")
         try:
             yield
         finally:
-            requests.send(self.stack, service, "start")
+            await asyncio.to_thread(requests.send, self.stack, service, "start")
 
 
 def main(action: str) -> None:
@@ -127,8 +128,8 @@ def main(action: str) -> None:
     elif action == "down":
         commands.stop(servers.stack)
     elif action == "restart":
-        with servers.without(sys.argv[2]):
-            pass
+        for each in ("stop", "start"):
+            requests.send(servers.stack, sys.argv[2], each)
     state = servers.state()
     console.print_json(data=as_json(observed(state) if state else None))
 
