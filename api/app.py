@@ -27,7 +27,7 @@ from api.routers import (
     stripe_webhooks,
     uploads,
 )
-from api.sweeper import sweep_forever
+from api.sweeper import sweep_until
 from core import telemetry
 from core.settings import Settings
 
@@ -62,11 +62,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.container = AppContainer.build(settings)
-        sweeper = asyncio.create_task(sweep_forever(app.state.container))
+        stop = asyncio.Event()
+        sweeper = asyncio.create_task(sweep_until(stop, app.state.container))
         try:
             yield
         finally:
-            sweeper.cancel()
+            stop.set()
+            await sweeper  # canceled in the middle of a statement it would leave its connection open
             await app.state.container.aclose()
             telemetry.flush()
 

@@ -1,14 +1,14 @@
 """Pokes the processes of webhooks that were stored but never dispatched: Temporal was away, or this process died."""
 
 import asyncio
-
-import structlog
+from functools import partial
 
 from api.container import AppContainer
-from core import clock
+from core import clock, logs, runtime
+from core.messaging.failures import log_failure
 from services import stripe_events
 
-logger = structlog.get_logger()
+log = logs.get_logger(__name__)
 INTERVAL = 30.0
 
 
@@ -19,16 +19,11 @@ async def sweep(container: AppContainer) -> int:
     for event_id, target in events:
         await container.gateway.poke(*target)
         await stripe_events.mark_dispatched(container.db, [event_id])
+    if events:
+        log.info("stripe events swept", count=len(events))
     return len(events)
 
 
-async def sweep_forever(container: AppContainer) -> None:
-    """Sweeps every 30 seconds; a backing service that is away only postpones it."""
-    while True:
-        try:
-            swept = await sweep(container)
-            if swept:
-                logger.info("stripe_events_swept", count=swept)
-        except Exception as error:  # whatever it is, the next pass meets the same events
-            logger.warning("sweep_failed", error=type(error).__name__)
-        await asyncio.sleep(INTERVAL)
+async def sweep_until(stop: asyncio.Event, container: AppContainer) -> None:
+    """Sweeps every 30 seconds; after a failure the next pass meets the same events."""
+    await runtime.every(INTERVAL, stop, partial(sweep, container), partial(log_failure, log, "sweep failed"))

@@ -24,7 +24,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "enrollment.withdrawn": "You left the course.",
     "enrollment.revoked": "Access to the course ended ({reason}).",
     "enrollment.expired": "Access to the course ended on its last day.",
-    "process.stuck": "A step keeps failing: {step}. We try again by ourselves and our staff sees it.",
+    "process.stuck": "A step keeps failing: {step}. Our staff sees it.",
     "process.recovered": "The failing step went through.",
     "process.retried": "Our staff asked for another try at once.",
 }
@@ -35,6 +35,7 @@ _REASONS: Final[Mapping[str, str]] = {
     "livemode_mismatch": "it was paid in another mode",
     "duplicate": "the order was paid already",
     "already_owned": "you already have the course",
+    "in_open_order": "another open order of yours has the course",
     "course_closed": "the course is no longer offered",
     "course_full": "the course is full",
     "payment_failed": "the payment failed",

@@ -56,11 +56,12 @@ async def note(
 
 async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:
     """Shows that a step keeps failing, to operators and, on the subject's timeline, to the person concerned."""
+    next_step = "try again" if stuck.next_at else "our staff decides"
     row = {
         "waiting_for": stuck.step,
         "last_error": stuck.error,
         "stuck_since": stuck.since,
-        "next_step": "try again",
+        "next_step": next_step,
         "next_at": stuck.next_at,
         "ended_at": None,
         "updated_at": func.now(),
@@ -83,7 +84,7 @@ async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:
         "process.stuck",
         stuck.since,
         key=f"stuck:{stuck.process_id}:{stuck.step}:{stuck.since.isoformat()}",
-        next_step="try again",
+        next_step=next_step,
         next_at=stuck.next_at,
         step=stuck.step,
     )

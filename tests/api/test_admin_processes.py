@@ -13,11 +13,12 @@ from core.ids import new_id
 from core.settings import Settings
 from domain.contracts.processes import Stuck
 from domain.identity import Role
-from services import processes
+from services import processes, timeline
 from tests.api.accounts import Account
 from tests.api.authoring import problem
 from tests.api.conftest import serving
 from tests.api.counter import Counter, opened, shop_settings, without_temporal
+from tests.support.scenes import add_order, add_stray_payment, add_user
 from tests.support.stack import Servers
 from tests.support.wait import until
 
@@ -137,6 +138,48 @@ async def test_stuck_processes_can_be_listed_alone(shop: Counter, admin: Account
     assert (await shop.get("/admin/processes", admin, stuck=True))["items"] == []
 
 
+async def test_a_process_that_sticks_after_its_end_is_listed(shop: Counter, admin: Account) -> None:
+    """Late money starts an order's process anew, and it may fail before it has shown anything else."""
+    late = new_id()
+    await note(shop.db, f"order-{late}", late, state="expired", waiting_for=None)
+    failing = Stuck(
+        process_id=f"order-{late}",
+        kind="order",
+        subject_id=late,
+        step="read the order's payments at Stripe",
+        error="StripeTransient",
+        since=NOW,
+    )
+    async with shop.db.transaction() as session:
+        await processes.mark_stuck(session, failing)
+    [shown] = (await shop.get("/admin/processes", admin, stuck=True))["items"]
+    assert (shown["id"], shown["waiting_for"]) == (f"order-{late}", "read the order's payments at Stripe")
+
+
+async def test_a_refund_that_sticks_is_told_on_its_orders_timeline(shop: Counter) -> None:
+    """Its student is told, too, and by the order: a refund has no page."""
+    async with shop.db.transaction() as session:
+        order = await add_order(session, (await add_user(session)).id, granted=0, status="expired")
+        _, refund = await add_stray_payment(session, order, 4900, "duplicate")
+    failing = Stuck(
+        process_id=f"refund-{refund.id}",
+        kind="refund",
+        subject_id=refund.id,
+        step="give the money back",
+        error="StripeRefused",
+        since=NOW,
+    )
+    async with shop.db.transaction() as session:
+        await processes.mark_stuck(session, failing)
+        await processes.mark_recovered(session, failing, NOW)
+    async with shop.db.read() as session:
+        told = await timeline.read(session, ("order", order.id), staff=False)
+    assert [(entry.kind, entry.details.get("step"), entry.next_step) for entry in told] == [
+        ("process.stuck", "give the money back", "our staff decides"),
+        ("process.recovered", None, None),
+    ]
+
+
 async def test_processes_are_paged_by_their_latest_change(shop: Counter, admin: Account) -> None:
     subjects = [new_id() for _ in range(5)]
     for subject in subjects:
@@ -190,7 +233,7 @@ async def test_an_operator_makes_a_stuck_order_go_on(shop: Counter, admin: Accou
         (
             "system",
             "process.stuck",
-            "A step keeps failing: open a payment page at Stripe. We try again by ourselves and our staff sees it.",
+            "A step keeps failing: open a payment page at Stripe. Our staff sees it.",
         ),
         ("admin", "process.retried", "Our staff asked for another try at once."),
         ("system", "process.recovered", "The failing step went through."),
