@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from deploy.stripe_sandbox import errors, schema
 from deploy.stripe_sandbox.context import expand, new_id
 from deploy.stripe_sandbox.errors import StripeError
-from deploy.stripe_sandbox.faults import Fault
+from deploy.stripe_sandbox.faults import Fault, Mode
 from deploy.stripe_sandbox.idempotency import MAX_KEY, Remembered
 from deploy.stripe_sandbox.params import compile_params, decode
 from deploy.stripe_sandbox.registry import HANDLERS
@@ -79,6 +79,7 @@ class Operation:
         except StripeError as error:
             self._log_request(call, error.status)
             response = _respond(call, error.status, orjson.dumps(error.body))
+        await _stall(call, "latency_after")
         return Severed() if call.mode == "drop_after_commit" else response
 
     async def _answer(self, call: Call) -> Response:
@@ -86,7 +87,7 @@ class Operation:
         params = self._check(given, "")
         if self._method == "GET":
             await _stall(call)
-            return _respond(call, 200, self._run(call, params))
+            return _respond(call, *self._try(call, params))
         call.key = call.request.headers.get("idempotency-key")
         if not call.key:
             await _stall(call)
@@ -95,6 +96,7 @@ class Operation:
             raise errors.invalid(f"Idempotency keys can have up to {MAX_KEY} characters.")
         keys = self._sandbox.keys
         if remembered := keys.recall(call.account, call.key, call.path, given):
+            await _stall(call)
             self._log_request(call, remembered.status, replayed=True)
             extra = {"Idempotent-Replayed": "true", "Original-Request": remembered.request}
             return _respond(call, remembered.status, remembered.body, extra)
@@ -206,8 +208,8 @@ def _unknown(request: Request) -> Response:
         return _respond(call, error.status, orjson.dumps(error.body))
 
 
-async def _stall(call: Call) -> None:
-    if call.fault and call.fault.mode == "latency":
+async def _stall(call: Call, mode: Mode = "latency") -> None:
+    if call.fault and call.fault.mode == mode:
         await asyncio.sleep(call.fault.latency_seconds)
 
 

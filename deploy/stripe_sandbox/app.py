@@ -52,6 +52,7 @@ def create_app(state: Path | str, public_url: str = "") -> FastAPI:
     )
     app.state.sandbox = sandbox
     app.exception_handler(StripeError)(control.stripe_error)
+    app.exception_handler(page.Instead)(page.instead)
     app.mount("/v1", API(sandbox))
     app.include_router(control.router)
     app.include_router(page.router)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from deploy.stripe_sandbox import balance, blanks, money
-from deploy.stripe_sandbox.cards import Card, Decline
+from deploy.stripe_sandbox.cards import Card, Decline, lookup
 from deploy.stripe_sandbox.context import INCLUDABLE, PAGE, Context, new_id
 from deploy.stripe_sandbox.metadata import merged
 from deploy.stripe_sandbox.registry import api, job
@@ -113,7 +113,7 @@ def billing(email: str | None, name: str | None) -> JSON:
 
 def settle(ctx: Context, charge: JSON, *, announce: bool = True) -> None:
     """Give a charge its balance transaction."""
-    instantly = ctx.store.private(charge["id"]).get("card") == "4000000000000077"
+    instantly = lookup(ctx.store.private(charge["id"])["card"]).instantly_available
     entry = balance.book(
         ctx,
         "charge",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from deploy.stripe_sandbox import checkout, endpoints, refunds
 from deploy.stripe_sandbox.context import Context, change_settings, new_id, settings_of
-from deploy.stripe_sandbox.errors import StripeError, invalid, missing
+from deploy.stripe_sandbox.errors import StripeError, invalid, missing, refused
 from deploy.stripe_sandbox.faults import DeliveryFaults, Fault
 from deploy.stripe_sandbox.sandbox import Sandbox, account_of
 from deploy.stripe_sandbox.schema import JSON
@@ -234,6 +234,8 @@ async def change_refund(sandbox: TheSandbox, refund_id: str, body: RefundChange)
     with sandbox.store.transaction():
         ctx = sandbox.context(sandbox.store.owner(refund_id) or "")
         refund = ctx.get("refund", refund_id)
+        if refund["status"] not in ("pending", "succeeded", "requires_action"):
+            raise refused(f"This refund has a status of {refund['status']}, which is its last.")
         (refunds.fail if body.status == "failed" else refunds.require_action)(ctx, refund)
     sandbox.wake()
     return refund

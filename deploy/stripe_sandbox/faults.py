@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Mode = Literal["drop_before", "drop_after_commit", "latency", "429", "409", "500_stored", "500_unstored"]
+Mode = Literal[
+    "drop_before", "drop_after_commit", "latency", "latency_after", "429", "409", "500_stored", "500_unstored"
+]
 
 
 class Match(BaseModel):
@@ -19,8 +21,8 @@ class Match(BaseModel):
 
 
 class Fault(BaseModel):
-    """`latency` sleeps `latency_seconds` while the request holds its idempotency key, before it runs. With `executed`,
-    a `500_stored` hides a request that did all it was asked."""
+    """`latency` sleeps `latency_seconds` while the request holds its idempotency key, before it runs; `latency_after`
+    when it has run. With `executed`, a `500_stored` hides a request that did all it was asked."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
 
@@ -30,6 +32,15 @@ class Fault(BaseModel):
     latency_seconds: float = Field(default=1.0, ge=0)
     executed: bool = False
     account: str | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="after")
+    def _is_used(self) -> Self:
+        """Refuse what the mode would ignore."""
+        if "executed" in self.model_fields_set and self.mode != "500_stored":
+            raise ValueError("executed belongs to 500_stored")
+        if "latency_seconds" in self.model_fields_set and self.mode not in ("latency", "latency_after"):
+            raise ValueError("latency_seconds belongs to latency and latency_after")
+        return self
 
     def hits(self, account: str, method: str, path: str) -> bool:
         """Whether a request of an account is one of those to spoil."""

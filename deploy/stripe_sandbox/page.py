@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -14,13 +14,14 @@ from deploy.stripe_sandbox.context import Context
 from deploy.stripe_sandbox.control import TheSandbox, session_context
 from deploy.stripe_sandbox.errors import StripeError
 from deploy.stripe_sandbox.params import EMAIL
+from deploy.stripe_sandbox.sandbox import Sandbox
 from deploy.stripe_sandbox.schema import JSON
 
 router = APIRouter(prefix="/c/pay/{session_id}", include_in_schema=False)
 templates = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined
 )
-templates.filters["money"] = lambda amount, code: money.display(amount, code)
+templates.filters["money"] = money.display
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
@@ -43,35 +44,46 @@ def _form(
     return _render("pay.html", ctx, session, status, errors=errors or {}, values=values)
 
 
-def _closed(ctx: Context, session: JSON) -> Response | None:
-    """What to show instead of the form when there is nothing to pay any more."""
+class Instead(Exception):
+    """What to show in place of what was asked for."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+
+
+async def instead(_: Request, shown: Instead) -> Response:
+    return shown.response
+
+
+def _payable(sandbox: Sandbox, session_id: str) -> tuple[Context, JSON]:
+    """A session that can be paid. Instead when there is nothing to pay."""
+    try:
+        ctx, session = session_context(sandbox, session_id)
+    except StripeError:
+        raise Instead(HTMLResponse(templates.get_template("missing.html").render(), 404, headers=HEADERS)) from None
     if session["status"] == "expired":
-        return _render("expired.html", ctx, session, 410)
+        raise Instead(_render("expired.html", ctx, session, 410))
     if session["status"] == "complete":
-        return _render("paid.html", ctx, session, back=_success_url(session))
-    return None
+        raise Instead(_render("paid.html", ctx, session, back=_success_url(session)))
+    return ctx, session
+
+
+def _questioned(sandbox: Sandbox, session_id: str) -> tuple[Context, JSON]:
+    """A session that waits for 3-D Secure. Instead when it does not."""
+    ctx, session = _payable(sandbox, session_id)
+    intent = session["payment_intent"]
+    if not intent or ctx.get("payment_intent", intent)["status"] != "requires_action":
+        raise Instead(_redirect(f"/c/pay/{session_id}"))
+    return ctx, session
 
 
 def _success_url(session: JSON) -> str:
     return str(session["success_url"]).replace("{CHECKOUT_SESSION_ID}", session["id"])
 
 
-def _waits_for_authentication(ctx: Context, session: JSON) -> bool:
-    intent = session["payment_intent"]
-    return bool(intent) and ctx.get("payment_intent", intent)["status"] == "requires_action"
-
-
 @router.get("")
 async def show(sandbox: TheSandbox, session_id: str) -> Response:
-    try:
-        ctx, session = session_context(sandbox, session_id)
-    except StripeError:
-        return _unknown()
-    return _closed(ctx, session) or _form(ctx, session)
-
-
-def _unknown() -> Response:
-    return HTMLResponse(templates.get_template("missing.html").render(), 404, headers=HEADERS)
+    return _form(*_payable(sandbox, session_id))
 
 
 @router.post("")
@@ -85,12 +97,7 @@ async def submit(
     email: Annotated[str, Form()] = "",
 ) -> Response:
     with sandbox.store.transaction():
-        try:
-            ctx, session = session_context(sandbox, session_id)
-        except StripeError:
-            return _unknown()
-        if closed := _closed(ctx, session):
-            return closed
+        ctx, session = _payable(sandbox, session_id)
         typed = {"email": email, "name": name, "expiry": expiry}
         if errors := _mistakes(card, expiry, cvc, email, name, ctx.now):
             return _form(ctx, session, 422, errors=errors, **typed)
@@ -140,15 +147,7 @@ def _month_of(now: int) -> int:
 
 @router.get("/authenticate")
 async def show_authentication(sandbox: TheSandbox, session_id: str) -> Response:
-    try:
-        ctx, session = session_context(sandbox, session_id)
-    except StripeError:
-        return _unknown()
-    if closed := _closed(ctx, session):
-        return closed
-    if not _waits_for_authentication(ctx, session):
-        return _redirect(f"/c/pay/{session_id}")
-    return _render("authenticate.html", ctx, session)
+    return _render("authenticate.html", *_questioned(sandbox, session_id))
 
 
 @router.post("/authenticate")
@@ -156,14 +155,7 @@ async def submit_authentication(
     sandbox: TheSandbox, session_id: str, answer: Annotated[str, Form()] = "fail"
 ) -> Response:
     with sandbox.store.transaction():
-        try:
-            ctx, session = session_context(sandbox, session_id)
-        except StripeError:
-            return _unknown()
-        if closed := _closed(ctx, session):
-            return closed
-        if not _waits_for_authentication(ctx, session):
-            return _redirect(f"/c/pay/{session_id}")
+        ctx, session = _questioned(sandbox, session_id)
         outcome, message = checkout.authenticate(ctx, session, passed=answer == "complete")
         if outcome == "succeeded":
             response: Response = _redirect(_success_url(session))

@@ -467,6 +467,16 @@ async def test_a_refund_may_fail_days_after_it_succeeded(sandbox: Served) -> Non
     assert (await sandbox.event_types())[-3:] == ["refund.failed", "refund.updated", "charge.refund.updated"]
 
 
+async def test_a_refund_fails_once(sandbox: Served) -> None:
+    charge = await sandbox.paid()
+    refund = await sandbox.client.v1.refunds.create_async({"charge": charge.id})
+    await sandbox.control("POST", f"/refunds/{refund.id}", {"status": "failed"})
+    for status in ("failed", "requires_action"):
+        again = await sandbox.control("POST", f"/refunds/{refund.id}", {"status": status})
+        assert again["error"]["message"] == "This refund has a status of failed, which is its last."
+    assert (await sandbox.client.v1.charges.retrieve_async(charge.id)).amount_refunded == 0
+
+
 async def test_a_pending_refund_succeeds_later(sandbox: Served) -> None:
     charge = await sandbox.paid("4000000000007726")
     refund = await sandbox.client.v1.refunds.create_async({"charge": charge.id})

@@ -1,6 +1,7 @@
 """Idempotency keys and faults: what a client sees when things go wrong, and what was really done."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -171,6 +172,44 @@ async def test_a_stored_500_may_hide_a_request_that_ran(sandbox: Served, create:
         with pytest.raises(stripe.APIError):
             await create("k")
     assert await _customers(sandbox) == 1
+
+
+@pytest.mark.parametrize("executed", [False, True])
+async def test_a_get_fails_too(sandbox: Served, executed: bool) -> None:
+    fault = {"match": {"path": "/v1/customers"}, "mode": "500_stored", "executed": executed}
+    await sandbox.control("POST", "/faults", fault)
+    with pytest.raises(stripe.APIError) as failure:
+        await _customers(sandbox)
+    assert failure.value.http_status == 500
+    assert await _customers(sandbox) == 0
+
+
+async def test_a_repeated_answer_can_be_slow(sandbox: Served, create: Create) -> None:
+    await create("k")
+    await _arm(sandbox, "latency", latency_seconds=0.3)
+    begun = time.monotonic()
+    assert _header(await create("k"), "Idempotent-Replayed") == "true"
+    assert time.monotonic() - begun >= 0.3
+
+
+async def test_an_answer_can_be_slow_when_all_is_done(sandbox: Served, create: Create) -> None:
+    await _arm(sandbox, "latency_after", latency_seconds=2)
+    slow = asyncio.ensure_future(create("k"))
+    async with asyncio.timeout(10):
+        while not await _customers(sandbox):
+            await asyncio.sleep(0.02)
+    replayed = await create("k")
+    assert (_header(replayed, "Idempotent-Replayed"), slow.done()) == ("true", False)
+    assert (await slow).id == replayed.id
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"mode": "429", "executed": True}, {"mode": "latency", "executed": True}, {"mode": "409", "latency_seconds": 1}],
+)
+async def test_a_fault_says_nothing_that_its_mode_ignores(sandbox: Served, fault: dict[str, Any]) -> None:
+    assert "detail" in await sandbox.control("POST", "/faults", fault)
+    assert await sandbox.control("GET", "/faults") == []
 
 
 async def test_connected_accounts_are_refused_rather_than_ignored(sandbox: Served) -> None:
