@@ -71,6 +71,7 @@ class Unapplied(StrEnum):
     MODE = "livemode_mismatch"
     DUPLICATE = "duplicate"
     OWNED = "already_owned"
+    ORDERED = "in_open_order"
     CLOSED = "course_closed"
     FULL = "course_full"
 
@@ -97,11 +98,12 @@ class Payable:
 
 @dataclass(frozen=True, slots=True)
 class PayableLine:
-    """A line and what stands in its way: `owned` elsewhere, course `open`, a seat `free` or held for it."""
+    """A line and what stands in its way: whether its course is `taken` (`OWNED`, or `ORDERED` and not paid yet) by
+    something else of the student's, is `open`, and has a `seat` that is free or held for the order."""
 
     id: UUID
     gross: int
-    owned: bool
+    taken: Unapplied | None
     open: bool
     seat: bool
 
@@ -146,8 +148,8 @@ def judge(charge: Charge, order: Payable, lines: Sequence[PayableLine]) -> Verdi
 
 
 def _obstacle(line: PayableLine, *, late: bool) -> Unapplied | None:
-    if line.owned:
-        return Unapplied.OWNED
+    if line.taken:
+        return line.taken
     if not line.seat:
         return Unapplied.FULL
     if late and not line.open:

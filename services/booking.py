@@ -182,10 +182,13 @@ class _Booking:
 
     async def _payable(self, line: OrderLine, offer: Offer) -> PayableLine:
         claim = await enrollments.live_claim(self.session, self.order.student_id, line.course_id)
+        taken = None
+        if claim is not None and claim.order_id != self.order.id:
+            taken = Unapplied.OWNED if claim.state == "owned" else Unapplied.ORDERED
         return PayableLine(
             id=line.id,
             gross=line.net,
-            owned=claim is not None and claim.order_id != self.order.id,
+            taken=taken,
             open=offer.published,
             seat=await seats.free(self.session, offer, self.now, order_id=self.order.id),
         )

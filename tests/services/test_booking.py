@@ -255,9 +255,15 @@ async def test_a_course_waiting_in_another_open_order_is_not_bought_twice(till: 
     await till.book(first, close="expired")
     second = await till.place(student, course)
     assert (await till.pay(first)).status == "expired"
-    assert await till.payments(first) == [("unapplied", 4900, "already_owned", True)]
+    assert await till.payments(first) == [("unapplied", 4900, "in_open_order", True)]
     assert (await till.pay(second)).status == "paid"
     assert await till.access(student) == {course}
+    late = await till.place(student, other := await till.course())
+    await till.book(late, close="expired")
+    await till.pay(await till.place(student, other))
+    await till.pay(late)
+    assert await till.payments(late) == [("unapplied", 4900, "already_owned", True)]
+    assert await till.access(student) == {course, other}
 
 
 async def test_an_order_that_costs_nothing_is_granted_without_a_posting(till: Till) -> None:

@@ -14,7 +14,12 @@ CURRENCIES = st.sampled_from(["usd", "eur", "jpy"])
 AMOUNTS = st.integers(1, 99_999_999)
 LINES = st.lists(
     st.builds(
-        PayableLine, id=st.uuids(), gross=st.integers(0, 9900), owned=st.booleans(), open=st.booleans(), seat=...
+        PayableLine,
+        id=st.uuids(),
+        gross=st.integers(0, 9900),
+        taken=st.sampled_from([None, None, Unapplied.OWNED, Unapplied.ORDERED]),
+        open=st.booleans(),
+        seat=st.booleans(),
     ),
     min_size=1,
     max_size=20,
@@ -31,9 +36,9 @@ def exact(order: Payable) -> Charge:
 
 
 def line(
-    number: int = 1, gross: int = 4900, *, owned: bool = False, open: bool = True, seat: bool = True
+    number: int = 1, gross: int = 4900, *, taken: Unapplied | None = None, open: bool = True, seat: bool = True
 ) -> PayableLine:
-    return PayableLine(id=UUID(int=number), gross=gross, owned=owned, open=open, seat=seat)
+    return PayableLine(id=UUID(int=number), gross=gross, taken=taken, open=open, seat=seat)
 
 
 @given(st.builds(Charge, AMOUNTS, CURRENCIES, st.booleans()), LINES, st.booleans(), st.booleans())
@@ -72,7 +77,7 @@ def test_a_line_is_granted_exactly_when_nothing_stands_in_its_way(lines: list[Pa
     order = payable(lines, late=late)
     granted = judge(exact(order), order, lines).granted
     for line in lines:
-        assert (line.id in granted) == (not line.owned and line.seat and (line.open or not late))
+        assert (line.id in granted) == (not line.taken and line.seat and (line.open or not late))
 
 
 @pytest.mark.parametrize(
@@ -84,8 +89,9 @@ def test_a_line_is_granted_exactly_when_nothing_stands_in_its_way(lines: list[Pa
         (line(open=False), True, Unapplied.CLOSED),
         (line(seat=False), False, Unapplied.FULL),
         (line(seat=False), True, Unapplied.FULL),
-        (line(owned=True), False, Unapplied.OWNED),
-        (line(owned=True, open=False, seat=False), True, Unapplied.OWNED),
+        (line(taken=Unapplied.OWNED), False, Unapplied.OWNED),
+        (line(taken=Unapplied.ORDERED), True, Unapplied.ORDERED),
+        (line(taken=Unapplied.OWNED, open=False, seat=False), True, Unapplied.OWNED),
         (line(open=False, seat=False), True, Unapplied.FULL),
     ],
 )
@@ -110,7 +116,7 @@ def test_the_gravest_mistake_is_named(charge: Charge, reason: Unapplied) -> None
 
 
 def test_the_first_refused_line_gives_the_reason() -> None:
-    lines = [line(1, 1000), line(2, 700, seat=False), line(3, 500, owned=True), line(4, 200)]
+    lines = [line(1, 1000), line(2, 700, seat=False), line(3, 500, taken=Unapplied.OWNED), line(4, 200)]
     assert judge(Charge(2400, "usd", False), payable(lines), lines) == Verdict(
         (UUID(int=1), UUID(int=4)), 1200, Unapplied.FULL
     )
