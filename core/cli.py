@@ -1,6 +1,7 @@
 """The `lyceum` command. Each subcommand names the function that runs it; modules are imported only when called."""
 
 import importlib
+import logging
 from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
@@ -16,6 +17,19 @@ def _call(target: str, *args: Any, **kwargs: Any) -> Any:
     module, _, name = target.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function(*args, **kwargs)
+
+
+def _attempt(target: str, **kwargs: Any) -> None:
+    """`_call` for what a person runs and waits for: a server that is away is one line, not a traceback."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries log of it they raise as well
+    try:
+        _call(target, **kwargs)
+    except Exception as error:
+        if not _call("core.messaging.failures:is_transient", error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        typer.echo(f"A server that this needs does not answer. {_call('core.logs:mask', reason)}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -79,13 +93,13 @@ def setup() -> None:
 @db.command()
 def upgrade() -> None:
     """Apply the migrations as the schema owner."""
-    _call("deploy.setup:migrate")
+    _attempt("deploy.setup:migrate")
 
 
 @search.command()
 def reindex() -> None:
     """Rebuild the course index behind its alias, without downtime."""
-    _call("search.reindex:run")
+    _attempt("search.reindex:run")
 
 
 @events.command()
@@ -99,7 +113,7 @@ def replay(
     force: Annotated[bool, typer.Option(help="Handle again what was handled before.")] = False,
 ) -> None:
     """Publish a range of past events once more."""
-    _call(
+    _attempt(
         "core.messaging.replay:run",
         since=since,
         until=until,
@@ -118,7 +132,7 @@ def create(
     password: Annotated[str, typer.Option(prompt=True, hide_input=True, envvar="LYCEUM_ADMIN_PASSWORD")],
 ) -> None:
     """Create an administrator (or make an existing account one)."""
-    _call("services.admin:create", email=email, name=name, password=password)
+    _attempt("services.admin:create", email=email, name=name, password=password)
 
 
 @app.command()

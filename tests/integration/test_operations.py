@@ -5,6 +5,7 @@ import gzip
 import os
 import signal
 import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,7 @@ from opentelemetry.trace import Span
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from sqlalchemy import insert, update
+from yarl import URL
 
 from core import clock, telemetry
 from core.db import Database
@@ -38,6 +40,31 @@ from tests.support.isolation import as_environment
 from tests.support.messaging import command, published, running
 from tests.support.ports import free_port
 from tests.support.wait import until
+
+
+@pytest.mark.parametrize(
+    ("away", "arguments"),
+    [
+        ("opensearch", ["search", "reindex"]),
+        ("database", ["search", "reindex"]),
+        ("database", ["events", "replay", "--from-seq", "1"]),
+        ("rabbitmq", ["events", "replay", "--from-seq", "1"]),
+    ],
+)
+async def test_a_command_says_in_one_line_that_a_server_is_away(
+    settings: Settings, away: str, arguments: list[str]
+) -> None:
+    section = getattr(settings, away)
+    url = URL(section.url.get_secret_value()).with_host("127.0.0.1").with_port(free_port())
+    nowhere = settings.model_copy(update={away: section.model_copy(update={"url": SecretStr(str(url))})})
+    process = await asyncio.create_subprocess_exec(
+        *command(*arguments), env=os.environ | as_environment(nowhere), stdout=DEVNULL, stderr=PIPE
+    )
+    _, printed = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    (line,) = printed.decode().splitlines()
+    assert line.startswith("A server that this needs does not answer. ")
+    assert url.password is None or url.password not in line
 
 
 def _gauge(name: str, **labels: str) -> float | None:
