@@ -71,6 +71,8 @@ class Shop:
 async def shop(settings: Settings, db: Database, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shop]:
     home: Path = tmp_path_factory.mktemp("lost")
     own = own_account(settings, home)
+    patient = own.temporal.model_copy(update={"rpc_timeout": 25.0})  # a busy machine is not an outage
+    own = own.model_copy(update={"temporal": patient})
     sandbox, stripe = Sandbox(own), StripeGateway(own.stripe)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(stripe.aclose)

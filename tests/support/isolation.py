@@ -66,7 +66,8 @@ def _settings(servers: Servers, name: str) -> Settings:
             "rabbitmq": base.rabbitmq.model_copy(update={"prefix": name}),
             "temporal": base.temporal.model_copy(update={"task_queue_prefix": name}),
             "s3": base.s3.model_copy(update={"bucket": name.replace("_", "-")}),
-            "opensearch": base.opensearch.model_copy(update={"index_prefix": name}),
+            # A busy machine is not an outage, and making an index takes longest.
+            "opensearch": base.opensearch.model_copy(update={"index_prefix": name, "timeout": 25.0}),
         }
     )
 

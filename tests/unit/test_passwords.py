@@ -1,6 +1,5 @@
 import asyncio
 import time
-from statistics import median
 
 import pytest
 
@@ -47,14 +46,13 @@ async def test_an_unknown_account_takes_as_long_as_a_wrong_password() -> None:
     stored = await passwords.hash("pass phrase")
 
     async def seconds(hash_: str | None) -> float:
-        samples = []
-        for _ in range(15):
-            started = time.perf_counter()
-            await passwords.verify("wrong", hash_)
-            samples.append(time.perf_counter() - started)
-        return median(samples)
+        started = time.perf_counter()
+        await passwords.verify("wrong", hash_)
+        return time.perf_counter() - started
 
-    assert 0.5 < await seconds(None) / await seconds(stored) < 2
+    # In turns, and the least of each: what else the machine does only adds to some of them.
+    unknown, known = zip(*[(await seconds(None), await seconds(stored)) for _ in range(15)], strict=True)
+    assert 0.5 < min(unknown) / min(known) < 2
 
 
 async def test_the_event_loop_keeps_turning_while_hashing() -> None:
