@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain import ledger as postings
@@ -46,9 +46,11 @@ def run(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> N
 
 
 def survives(machine: type[RuleBasedStateMachine], *, examples: int, steps: int) -> bool:
-    """Whether the machine finds nothing wrong."""
+    """Whether the machine finds nothing wrong. That PostgreSQL is away or a statement wrong is no finding."""
     try:
         run(machine, examples=examples, steps=steps)
+    except (OperationalError, ProgrammingError):
+        raise
     except Exception:
         return False
     return True
