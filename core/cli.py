@@ -69,7 +69,7 @@ def relay() -> None:
 @app.command()
 def consume(name: Annotated[str, typer.Argument(help="search, notifications or processes")]) -> None:
     """Handle events from RabbitMQ."""
-    _call("core.messaging.consumer:run", name)
+    _call("core.messaging.loop:run", name)
 
 
 @app.command("codec-server")

@@ -1,4 +1,4 @@
-"""The idempotent consumer: `lyceum consume NAME`.
+"""The idempotent consumer: what its module offers (`core.messaging.loop` runs it).
 
 A consumer is a row in `core.messaging.topology.SUBSCRIPTIONS` (its name, module and events) and, in that module,
 
@@ -24,20 +24,12 @@ decides what happens next:
 - anything else is taken for a bug: five attempts, then the dead-letter queue.
 """
 
-import asyncio
-import importlib
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import health, runtime, telemetry
-from core.db import Database
 from core.messaging.envelope import Envelope
-from core.messaging.topology import SUBSCRIPTIONS
-from core.settings import Settings, get_settings
 
 
 class Poison(Exception):
@@ -61,34 +53,3 @@ class External:
 
 
 Handler = Transactional | External
-
-
-class _Module(Protocol):
-    """What a subscription's module offers."""
-
-    def consumer(self, settings: Settings, db: Database) -> AbstractAsyncContextManager[Handler]: ...
-
-
-async def serve(name: str, settings: Settings, stop: asyncio.Event) -> None:
-    """The consumer `name` with its health page."""
-    from core.messaging.loop import ConsumerLoop
-
-    subscription = SUBSCRIPTIONS[name]
-    module = cast(_Module, importlib.import_module(subscription.module))
-    db = Database(settings.database, application_name=f"lyceum-consume-{name}")
-    try:
-        async with module.consumer(settings, db) as handler:
-            loop = ConsumerLoop(subscription, handler, db, settings.rabbitmq)
-            async with health.serve(settings.telemetry, {"rabbitmq": loop.check, "postgresql": db.ping}):
-                await loop.run(stop)
-    finally:
-        await db.dispose()
-
-
-def run(name: str) -> None:
-    """`lyceum consume NAME`."""
-    if name not in SUBSCRIPTIONS:
-        raise SystemExit(f"There is no consumer {name!r}; there are {', '.join(SUBSCRIPTIONS)}.")
-    settings = get_settings()
-    telemetry.setup(settings, f"consume-{name}")
-    runtime.main(lambda stop: serve(name, settings, stop))

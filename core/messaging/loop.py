@@ -1,21 +1,23 @@
-"""The loop behind a consumer: takes deliveries, keeps each subject's order, retries, acknowledges, dead-letters."""
+"""`lyceum consume NAME`: takes deliveries, keeps each subject's order, retries, acknowledges, dead-letters."""
 
 import asyncio
+import importlib
 import time
 from collections.abc import Awaitable
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack
+from typing import Protocol, cast
 
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 
-from core import failpoints, logs, runtime, telemetry
+from core import failpoints, health, logs, runtime, telemetry
 from core.db import Database
 from core.messaging import broker, inbox, topology
 from core.messaging.consumer import External, Handler, Poison, Transactional
 from core.messaging.envelope import Envelope, MalformedEvent, decode
 from core.messaging.failures import LOST_BROKER, is_transient, log_failure
-from core.settings import RabbitMQSettings
+from core.settings import RabbitMQSettings, Settings, get_settings
 
 FORCE = "lyceum-force"
 """AMQP header: the consumer it names (or `EVERYONE`) handles the event even if it has before."""
@@ -235,3 +237,32 @@ class Lanes:
         except LOST_BROKER as error:
             # The broker delivers it again and the inbox recognises it.
             log.warning("connection lost before the answer", error=type(error).__name__)
+
+
+class _Module(Protocol):
+    """What a subscription's module offers."""
+
+    def consumer(self, settings: Settings, db: Database) -> AbstractAsyncContextManager[Handler]: ...
+
+
+async def serve(name: str, settings: Settings, stop: asyncio.Event) -> None:
+    """The consumer `name` with its health page."""
+    subscription = topology.SUBSCRIPTIONS[name]
+    module = cast(_Module, importlib.import_module(subscription.module))
+    db = Database(settings.database, application_name=f"lyceum-consume-{name}")
+    try:
+        async with module.consumer(settings, db) as handler:
+            loop = ConsumerLoop(subscription, handler, db, settings.rabbitmq)
+            async with health.serve(settings.telemetry, {"rabbitmq": loop.check, "postgresql": db.ping}):
+                await loop.run(stop)
+    finally:
+        await db.dispose()
+
+
+def run(name: str) -> None:
+    """`lyceum consume NAME`."""
+    if name not in topology.SUBSCRIPTIONS:
+        raise SystemExit(f"There is no consumer {name!r}; there are {', '.join(topology.SUBSCRIPTIONS)}.")
+    settings = get_settings()
+    telemetry.setup(settings, f"consume-{name}")
+    runtime.main(lambda stop: serve(name, settings, stop))
