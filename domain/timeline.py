@@ -17,7 +17,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "order.canceled": "You canceled the order and its seats were given back.",
     "order.refused": "The order could not go on ({reason}) and its seats were given back.",
     "payment.unapplied": "{total} arrived that buys nothing ({reason}). It goes back to you by itself.",
-    "payment.returned": "{total} went back to the card it came from.",
+    "payment.returned": "{total} went back to where it came from.",
     "refund.submitted": "Stripe was asked to give {total} back.",
     "refund.failed": "Stripe could not give {total} back ({reason}). Our staff has been told.",
     "enrollment.granted": "You have access to the course.",

@@ -210,7 +210,7 @@ async def _unapplied(session: AsyncSession, event: events.PaymentUnapplied) -> N
         f"{amount} goes back to you",
         (
             f"We received {amount} for your order that we cannot use: {phrase(event.reason)}.",
-            "It goes back to the card it came from by itself; you need not do anything. We tell you when it is sent.",
+            "It goes back to where it came from by itself; you need not do anything. We tell you when it is sent.",
         ),
         rows=(("Amount", str(amount)), ("Order", str(event.order_id))),
         data={"order_id": str(event.order_id), "amount": amount.amount, "currency": amount.currency},

@@ -96,7 +96,7 @@ class OrderSettled(_OrderEvent, type="order.settled.v1", subject="order_id"):
 
 
 class OrderExpired(_OrderEvent, type="order.expired.v1", subject="order_id"):
-    """Nobody paid in time; seats went back."""
+    """It ended without buying anything; seats went back. The order's `closed_reason` says why."""
 
 
 class OrderCanceled(_OrderEvent, type="order.canceled.v1", subject="order_id"):
