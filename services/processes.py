@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from prometheus_client import Gauge
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,6 +14,8 @@ from domain.processes import ProcessNotFound
 from models.process import Process, ProcessAction
 from services import refunds, timeline
 from services.paging import keyset
+
+STUCK = Gauge("lyceum_processes_stuck", "Processes whose current step has failed for too long", ["kind"])
 
 _NOTE = text(
     """
@@ -52,6 +55,15 @@ async def note(
             "ended_at": None if waiting_for else now,
         },
     )
+
+
+async def observe_stuck(session: AsyncSession) -> None:
+    """Sets the gauge."""
+    stuck = select(Process.kind, func.count()).where(Process.stuck_since.is_not(None)).group_by(Process.kind)
+    counts = await session.execute(stuck)
+    STUCK.clear()
+    for kind, count in counts:
+        STUCK.labels(kind).set(count)
 
 
 async def mark_stuck(session: AsyncSession, stuck: Stuck) -> None:

@@ -1,4 +1,4 @@
-"""Gauges for operators: how far behind the outbox and the queues are, and which processes are stuck.
+"""Gauges for operators: how far behind the outbox and the queues are.
 
 It has connections of its own, so that it goes on measuring while the relay cannot publish.
 """
@@ -21,13 +21,11 @@ _OUTBOX = """
 select coalesce(extract(epoch from now() - min(created_at)), 0)::float as lag, count(*) as rows
 from (select created_at from outbox where published_at is null order by seq limit 100000) waiting
 """
-_STUCK = "select kind, count(*) as stuck from processes where stuck_since is not null group by kind"
 
 OUTBOX_LAG = Gauge("lyceum_outbox_lag_seconds", "Age of the oldest event that is not published yet")
 OUTBOX_ROWS = Gauge("lyceum_outbox_rows", "Events that are not published yet (counted up to 100,000)")
 QUEUE_DEPTH = Gauge("lyceum_queue_depth", "Messages ready in a queue", ["queue"])
 QUEUE_CONSUMERS = Gauge("lyceum_queue_consumers", "Processes subscribed to a queue", ["queue"])
-PROCESSES_STUCK = Gauge("lyceum_processes_stuck", "Processes whose current step has failed for too long", ["kind"])
 
 log = logs.get_logger(__name__)
 
@@ -37,10 +35,6 @@ async def observe_database(database: Any) -> None:
     outbox = await database.fetchrow(_OUTBOX)
     OUTBOX_LAG.set(outbox["lag"])
     OUTBOX_ROWS.set(outbox["rows"])
-    stuck = await database.fetch(_STUCK)
-    PROCESSES_STUCK.clear()
-    for row in stuck:
-        PROCESSES_STUCK.labels(row["kind"]).set(row["stuck"])
 
 
 async def observe_queues(connection: AbstractConnection, settings: RabbitMQSettings) -> None:

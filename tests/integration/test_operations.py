@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Span
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert
 from yarl import URL
 
 from core import clock, telemetry
@@ -33,13 +33,13 @@ from core.messaging.relay import Relay
 from core.messaging.store import session
 from core.settings import Settings
 from domain.contracts.events import CourseUpdated
-from models.messaging import OutboxEvent
 from models.process import Process
 from services.outbox import emit
 from tests.support.isolation import as_environment
 from tests.support.messaging import command, published, running
 from tests.support.ports import free_port
 from tests.support.wait import until
+from workflows import starter
 
 
 @pytest.mark.parametrize(
@@ -71,29 +71,38 @@ def _gauge(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, labels)
 
 
-async def test_gauges_show_what_waits_and_what_is_stuck(queues: Settings, db: Database) -> None:
-    # Tests that ran before in this database may have left events that nobody published.
+async def test_a_gauge_shows_how_many_processes_are_stuck(settings: Settings, db: Database) -> None:
     async with db.transaction() as transaction:
-        await transaction.execute(update(OutboxEvent).values(published_at=clock.now()))
+        for number in range(3):
+            stuck = {"stuck_since": clock.now()} if number else {}
+            await transaction.execute(
+                insert(Process).values(
+                    id=f"test-{new_id()}", kind="test", subject_id=new_id(), state="waiting", **stuck
+                )
+            )
+
+    async def counted() -> bool:
+        return _gauge("lyceum_processes_stuck", kind="test") == 2
+
+    async with starter.consumer(settings, db):
+        await until(counted)
+
+
+async def test_gauges_show_what_waits(queues: Settings, db: Database) -> None:
     async with running(Relay(queues)):
         async with db.transaction() as transaction:
             first = await emit(transaction, CourseUpdated(course_id=new_id()))
         await until(published(db, first))
     async with db.transaction() as transaction:
         await emit(transaction, CourseUpdated(course_id=new_id()))
-        for _ in range(2):
-            await transaction.execute(
-                insert(Process).values(
-                    id=f"test-{new_id()}", kind="test", subject_id=new_id(), state="waiting", stuck_since=clock.now()
-                )
-            )
     async with session(queues.database, "test") as connection:
         await observe_database(connection)
+    async with db.transaction() as transaction:
+        await transaction.execute(delete(Process).where(Process.kind == "test"))
     lag, rows = _gauge("lyceum_outbox_lag_seconds"), _gauge("lyceum_outbox_rows")
     assert rows == 1
     assert lag is not None
     assert lag > 0
-    assert _gauge("lyceum_processes_stuck", kind="test") == 2
     async with broker.connect(queues.rabbitmq, "test") as connection:
         await observe_queues(connection, queues.rabbitmq)
     queue = topology.queue_name(queues.rabbitmq, "search")
