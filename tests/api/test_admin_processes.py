@@ -27,12 +27,15 @@ CHECKOUTS = "/v1/checkout/sessions"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
+def changed(settings: Settings, **values: Any) -> Settings:
+    return settings.model_copy(update={"temporal": settings.temporal.model_copy(update=values)})
+
+
 @pytest.fixture(scope="module")
 async def house(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Settings]:
-    """Impatient: a step counts as stuck after two seconds, and nobody waits longer for a process."""
+    """A step counts as stuck after two seconds."""
     async with shop_settings(servers, tmp_path_factory.mktemp("house")) as fresh:
-        quick = fresh.temporal.model_copy(update={"stuck_after": 2.0, "rpc_timeout": 2.0})
-        yield fresh.model_copy(update={"temporal": quick})
+        yield changed(fresh, stuck_after=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,7 @@ async def admin(shop: Counter) -> Account:
 
 @pytest.fixture(autouse=True)
 async def _nothing_known(shop: Counter) -> None:
+    """Each test ends the processes it starts: one that runs would make itself known again."""
     async with shop.db.transaction() as session:
         await session.execute(text("delete from processes"))
 
@@ -196,11 +200,12 @@ async def test_processes_are_paged_by_their_latest_change(shop: Counter, admin: 
     assert shown == [str(subjects[number]) for number in (0, 4, 3, 2, 1)]
 
 
-async def test_an_operator_makes_a_stuck_order_go_on(shop: Counter, admin: Account) -> None:
+async def test_an_operator_makes_a_stuck_order_go_on(shop: Counter, house: Settings, admin: Account) -> None:
     """Stripe fails until the order counts as stuck; Stripe recovers, and the next try is minutes away."""
     student, course = await shop.account(), await shop.course()
     await shop.sandbox.fault("POST", CHECKOUTS, "500_unstored", times=1000)
-    answer = await shop.place(student, course)
+    async with serving(changed(house, rpc_timeout=2.0)) as (_, impatient):
+        answer = await shop.place(student, course, client=impatient)
     order_id = answer.json()["id"]
     process_id = f"order-{order_id}"
     assert answer.status_code == 202
@@ -239,6 +244,7 @@ async def test_an_operator_makes_a_stuck_order_go_on(shop: Counter, admin: Accou
         ("system", "process.recovered", "The failing step went through."),
         ("system", "checkout.opened", "The payment page is open."),
     }
+    assert (await shop.cancel(student, order_id)).status_code == 200
 
 
 async def _unstuck(shop: Counter, admin: Account) -> bool:
@@ -246,7 +252,8 @@ async def _unstuck(shop: Counter, admin: Account) -> bool:
 
 
 async def test_a_process_that_waits_may_be_asked_to_look_again(shop: Counter, admin: Account) -> None:
-    order = await shop.order(await shop.account(), await shop.course())
+    student = await shop.account()
+    order = await shop.order(student, await shop.course())
     [before] = (await shop.get("/admin/processes", admin))["items"]
     answer = await retry(shop, admin, f"order-{order['id']}")
     assert answer.status_code == 200
@@ -257,6 +264,7 @@ async def test_a_process_that_waits_may_be_asked_to_look_again(shop: Counter, ad
         return bool(now["waiting_since"] > before["waiting_since"])
 
     await until(looked)
+    assert (await shop.cancel(student, order["id"])).status_code == 200
 
 
 async def test_a_process_that_has_ended_is_not_retried_but_the_try_is_audited(shop: Counter, admin: Account) -> None:
