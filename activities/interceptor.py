@@ -9,10 +9,11 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
+from core import logs
 from core.integrations.stripe import StripeMisuse, StripeRefused, StripeTransient
 from domain.errors import DomainError, Kind
 
-logger = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 class ErrorInterceptor(Interceptor):
@@ -36,10 +37,10 @@ async def _translate(execute: Callable[[ExecuteActivityInput], Awaitable[Any]], 
         return await execute(input)
     except StripeTransient as error:
         delay = timedelta(seconds=error.retry_after) if error.retry_after else None
-        logger.warning("stripe_unavailable", error=str(error))
+        log.warning("Stripe unavailable", error=str(error))
         raise ApplicationError(str(error), type="StripeTransient", next_retry_delay=delay) from error
     except (StripeRefused, StripeMisuse) as error:
-        logger.error("stripe_refused", error=str(error))
+        log.error("Stripe refused", error=str(error))
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
     except DomainError as error:
         raise ApplicationError(

@@ -7,7 +7,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, cast
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -17,10 +16,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api.routes import Methods
+from core import logs
 from core.db import is_away
 from domain.errors import DomainError, FieldError, Kind, ServiceUnavailable
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 
 STATUS: Mapping[Kind, int] = {
     Kind.INVALID: 422,
@@ -135,7 +135,7 @@ async def _on_domain_error(request: Request, exc: Exception) -> ProblemResponse:
     if error.kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
     if error.kind in (Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.TOO_MANY):
-        _log.info("request_denied", code=error.code, path=request.scope["path"], method=request.method)
+        log.info("request denied", code=error.code, path=request.scope["path"], method=request.method)
     return problem(
         request.scope,
         STATUS[error.kind],
@@ -185,7 +185,7 @@ async def _on_outage(request: Request, exc: Exception) -> ProblemResponse:
         if isinstance(exc, DBAPIError) and getattr(exc.orig, "sqlstate", None) in _UNSTORABLE_SQLSTATES:
             return problem(request.scope, 422, "InvalidValue", "The request holds a value that cannot be stored")
         raise exc
-    _log.warning("backing_service_unavailable", service=service, error=type(exc).__name__, path=request.scope["path"])
+    log.warning("backing service unavailable", service=service, error=type(exc).__name__, path=request.scope["path"])
     return unavailable(request.scope, f"The {service} does not answer at the moment. Try again shortly.")
 
 

@@ -16,11 +16,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem, unavailable
+from core import logs
 from core.ids import new_id
-from core.logs import get_logger
 from core.settings import APISettings
 
-_log = get_logger(__name__)
+log = logs.get_logger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _MAX_RUNNING = 1000
@@ -127,7 +127,7 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     route = _route(scope)
     REQUESTS.labels(method, route, str(status)).inc()
     REQUEST_SECONDS.labels(method, route).observe(seconds)
-    _log.info("request", method=method, path=scope["path"], status=status, duration_ms=round(seconds * 1000, 1))
+    log.info("request", method=method, path=scope["path"], status=status, duration_ms=round(seconds * 1000, 1))
 
 
 def _route(scope: MutableMapping[str, Any]) -> str:
@@ -174,10 +174,10 @@ class Guard:
             if started:
                 raise
             if deadline.expired():
-                _log.warning("request_timed_out", path=scope["path"], seconds=self._timeout)
+                log.warning("request timed out", path=scope["path"], seconds=self._timeout)
                 response = unavailable(scope, "The request took too long and was given up.")
             else:
-                _log.exception("request_failed", path=scope["path"], error=type(error).__name__)
+                log.exception("request failed", path=scope["path"], error=type(error).__name__)
                 response = problem(scope, 500, "InternalError", "Something went wrong on our side")
             await response(scope, receive, send)
         finally:

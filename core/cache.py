@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from core import logs
 from core.settings import RedisSettings
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 _ABSENT_URL = "redis://127.0.0.1:1"  # no cache configured: every command fails at once and callers do without
 
 
@@ -46,7 +46,7 @@ class Breaker:
             return await command()
         except (RedisError, OSError) as error:
             self._closed_until = time.monotonic() + self._cooldown
-            _log.warning("cache_unavailable", error=type(error).__name__, retry_in=self._cooldown)
+            log.warning("cache unavailable", error=type(error).__name__, retry_in=self._cooldown)
             return otherwise
 
 

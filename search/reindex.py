@@ -16,12 +16,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import structlog
 import typer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from core import clock
+from core import clock, logs
 from core.db import Database
 from core.settings import get_settings
 from domain.errors import Conflict
@@ -29,7 +28,7 @@ from search import indices
 from search.client import SearchClient
 from search.documents import read_published
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 
 _BATCH = 500
 
@@ -61,7 +60,7 @@ async def rebuild(client: SearchClient, db: Database, *, batch: int = _BATCH) ->
         await lock.execute(text("select 1"))
         await indices.publish(client, index)
         removed = await indices.drop_unused(client)
-    _log.info("course_index_rebuilt", index=index, courses=courses, removed=removed)
+    log.info("course index rebuilt", index=index, courses=courses, removed=removed)
     return Rebuilt(index, courses, removed)
 
 

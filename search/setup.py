@@ -2,8 +2,7 @@
 
 import asyncio
 
-import structlog
-
+from core import logs
 from core.db import Database
 from core.settings import Settings
 from search import indices
@@ -11,7 +10,7 @@ from search.client import SearchClient
 from search.documents import any_published
 from search.reindex import ReindexRunning, rebuild
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 
 _POLL = 0.5
 
@@ -33,7 +32,7 @@ async def ensure(client: SearchClient, db: Database) -> None:
         try:
             await rebuild(client, db)
         except ReindexRunning:
-            _log.info("course_index_built_elsewhere")
+            log.info("course index is built elsewhere")
             await asyncio.sleep(_POLL)
 
 

@@ -11,11 +11,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import structlog
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from core import clock
+from core import clock, logs
 from core.db import Database
 from core.ids import new_id
 from core.integrations.s3 import ObjectMissing, ObjectStorage, Part, PartsRefused, SignedLink
@@ -49,7 +48,7 @@ _PATIENCE: Final = 20.0
 """Seconds a request waits for a check; a large file takes longer, and the client asks again."""
 _BATCH: Final = 100
 
-_log = structlog.get_logger(__name__)
+log = logs.get_logger(__name__)
 _checks: dict[UUID, asyncio.Task[None]] = {}
 """The checks this process is at, so that asking again joins the one that runs."""
 
@@ -172,7 +171,7 @@ async def _join_check(db: Database, s3: ObjectStorage, upload_id: UUID) -> None:
 def _check_ended(upload_id: UUID, task: asyncio.Task[None]) -> None:
     del _checks[upload_id]
     if not task.cancelled() and task.exception() is not None:
-        _log.warning("upload_check_failed", upload_id=str(upload_id), error=repr(task.exception()))
+        log.warning("upload check failed", upload_id=str(upload_id), error=repr(task.exception()))
 
 
 async def check(db: Database, s3: ObjectStorage, upload_id: UUID) -> None:
@@ -218,7 +217,7 @@ async def _discard(s3: ObjectStorage, upload: Upload) -> None:
     try:
         await s3.discard(object_key(upload.id))
     except ServiceUnavailable:
-        _log.warning("upload_not_discarded_yet", upload_id=str(upload.id))
+        log.warning("upload not discarded yet", upload_id=str(upload.id))
 
 
 async def take_into_use(
@@ -283,7 +282,7 @@ async def purge(db: Database, s3: ObjectStorage, upload_ids: Collection[UUID]) -
         try:
             await _purge(db, s3, upload_id)
         except (DomainError, OSError) as error:
-            _log.warning("upload_not_purged_yet", upload_id=str(upload_id), error=repr(error))
+            log.warning("upload not purged yet", upload_id=str(upload_id), error=repr(error))
 
 
 async def _purge(db: Database, s3: ObjectStorage, upload_id: UUID) -> None:

@@ -10,8 +10,7 @@ from api.container import AppContainer
 from api.deps import Container, Tx, public, requires
 from api.openapi import refusing
 from api.schemas.auth import EmailVerification, Login, Refresh, Register, Registered, TokenPair, VerifyEmail
-from core import clock
-from core.logs import get_logger
+from core import clock, logs
 from core.security.passwords import common_passwords
 from core.security.throttle import Limit
 from core.security.tokens import VERIFY_EMAIL
@@ -30,7 +29,7 @@ from services.identity import Credentials, OpenSession, Reuse
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
-_log = get_logger(__name__)
+log = logs.get_logger(__name__)
 
 _HOUR = 3600
 _MAILS = Limit("register-address", 5, _HOUR)
@@ -106,7 +105,7 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
     opened = await identity.open_session(
         container.db, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
     )
-    _log.info("signed_in", user_id=str(opened.user_id), session_id=str(opened.session_id))
+    log.info("signed in", user_id=str(opened.user_id), session_id=str(opened.session_id))
     return _pair(container, opened)
 
 
@@ -131,7 +130,7 @@ async def refresh(body: Refresh, container: Container) -> TokenPair:
         return _pair(container, outcome)
     if isinstance(outcome, Reuse):
         await container.access.forget([outcome.session_id])
-        _log.warning("refresh_token_reused", session_id=str(outcome.session_id))
+        log.warning("refresh token reused", session_id=str(outcome.session_id))
     raise InvalidRefreshToken("Sign in again.")
 
 
@@ -144,7 +143,7 @@ async def logout(
         await identity.end_session(session, principal.session_id, now=clock.now())
     await container.access.forget([principal.session_id])
     response.headers["Clear-Site-Data"] = '"cache", "storage"'
-    _log.info("signed_out", session_id=str(principal.session_id))
+    log.info("signed out", session_id=str(principal.session_id))
 
 
 def _pair(container: AppContainer, opened: OpenSession) -> TokenPair:

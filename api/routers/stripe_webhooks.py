@@ -2,21 +2,20 @@
 
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, BackgroundTasks, Header, Request
 from pydantic import BaseModel
 
 from api.container import AppContainer
 from api.deps import Container, public
 from api.openapi import refusing
-from core import failpoints
+from core import failpoints, logs
 from core.integrations.stripe import BadSignature, parse_webhook
 from domain.errors import DomainError, Kind, NotFound
 from services import stripe_events
 from services.stripe_events import Target
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], dependencies=[public])
-logger = structlog.get_logger()
+log = logs.get_logger(__name__)
 
 
 class InvalidSignature(DomainError):
@@ -64,4 +63,4 @@ async def _dispatch(container: AppContainer, event_id: str, target: Target) -> N
     try:
         await container.pokes.dispatch(target, event_id)
     except DomainError as error:
-        logger.warning("stripe_event_not_dispatched", stripe_event=event_id, error=error.code)
+        log.warning("Stripe event not dispatched", stripe_event=event_id, error=error.code)

@@ -50,6 +50,17 @@ def test_workflows_and_domain_read_no_clock_and_no_randomness() -> None:
     assert found == []
 
 
+def test_loggers_come_from_core_logs() -> None:
+    found = [
+        module.at(call)
+        for module in modules(*PRODUCT)
+        if module.path != "core/logs.py"
+        for call, name in module.calls()
+        if name.startswith("structlog.") and name.endswith("get_logger")
+    ]
+    assert found == []
+
+
 def test_only_core_db_commits() -> None:
     found = [
         module.at(call)
