@@ -1,10 +1,8 @@
 """The `Idempotency-Key` header: the client's name for one intent, however often it is sent."""
 
-import hashlib
 from typing import Annotated
 
 from fastapi import Header
-from pydantic import BaseModel
 
 IdempotencyKey = Annotated[
     str,
@@ -17,8 +15,3 @@ IdempotencyKey = Annotated[
     ),
 ]
 """A required header of printable ASCII: `key: IdempotencyKey`."""
-
-
-def fingerprint(body: BaseModel) -> str:
-    """Equal for equal bodies: tells a repetition from another request under the same key."""
-    return hashlib.sha256(body.model_dump_json().encode()).hexdigest()

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, cast
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from core.db import Database
@@ -59,14 +59,6 @@ _GRANT = text(
     select id from enrollment
     """  # noqa: S608  (constants only)
 )
-
-
-async def has_access(session: AsyncSession, user_id: UUID, course_id: UUID) -> bool:
-    """Whether the student may study the course now."""
-    query = select(
-        exists().where(Enrollment.student_id == user_id, Enrollment.course_id == course_id, Enrollment.status.in_(LIVE))
-    )
-    return bool(await session.scalar(query))
 
 
 async def claim(session: AsyncSession, student_id: UUID, course_id: UUID, order_id: UUID | None, state: str) -> bool:

@@ -119,12 +119,13 @@ class ProcessGateway:
     async def _update(self, name: str, kind: str, subject_id: UUID, update_id: str, result: type[R]) -> R:
         """Starts or joins a subject's process and asks it. A stuck one raises `ProcessStuck`, to be asked again."""
         client = await self._connected()
+        start = WithStartWorkflowOperation[Any, Any](kind.capitalize(), **self._start_options(kind, subject_id))
+        # What fails is raised by the update; asyncio would report the same of this future, which nobody awaits.
+        start._workflow_handle.add_done_callback(lambda started: started.cancelled() or started.exception())
         answer: R = await client.execute_update_with_start_workflow(
             name,
             id=update_id,
-            start_workflow_operation=WithStartWorkflowOperation(
-                kind.capitalize(), **self._start_options(kind, subject_id)
-            ),
+            start_workflow_operation=start,
             result_type=result,
             rpc_timeout=self._timeout,
         )

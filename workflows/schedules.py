@@ -24,11 +24,6 @@ from core.temporal import task_queue
 from workflows.shared import attributes
 from workflows.upload_purge import UploadPurgeWorkflow
 
-_TYPES = {
-    "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
-    "Datetime": IndexedValueType.INDEXED_VALUE_TYPE_DATETIME,
-}
-
 
 def declared(settings: Settings) -> dict[str, Schedule]:
     """Every schedule by its id."""
@@ -67,7 +62,7 @@ def _replace_with(schedule: Schedule) -> Callable[[ScheduleUpdateInput], Schedul
 async def register_search_attributes(client: Client) -> None:
     """Registers those the namespace does not know yet."""
     for key in attributes.ALL:
-        kind = _TYPES["Datetime" if key is attributes.STUCK_SINCE else "Keyword"]
+        kind = IndexedValueType.ValueType(key.indexed_value_type.value)
         try:
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(namespace=client.namespace, search_attributes={key.name: kind})
