@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import structlog
 from prometheus_client import Counter
 from sqlalchemy import bindparam, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from core import logs
 from core.settings import PlatformSettings
 from domain import ledger as postings
 from domain.contracts.events import OrderPaid, OrderSettled, PaymentUnapplied
@@ -20,7 +20,7 @@ from models.payment import Payment
 from services import earnings, enrollments, ledger, orders, outbox, refunds, seats, timeline
 from services.seats import Offer
 
-logger = structlog.get_logger()
+log = logs.get_logger(__name__)
 UNAPPLIED = Counter("lyceum_unapplied_payments_total", "Payments of which some buys nothing and goes back", ["reason"])
 
 _PAYMENTS = select(Payment).where(Payment.order_id == bindparam("order_id")).order_by(Payment.created_at, Payment.id)
@@ -41,8 +41,8 @@ async def apply(
     session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
 ) -> OrderState:
     """Books what is known of an order's payments, settles what can be settled, ends the order if asked to."""
-    await book(session, command, policy, livemode=livemode, workflow_id=workflow_id)
-    return await settle(session, command.order_id, command.now, workflow_id=workflow_id)
+    order = await book(session, command, policy, livemode=livemode, workflow_id=workflow_id)
+    return order if order.settled else await settle(session, command.order_id, command.now, workflow_id=workflow_id)
 
 
 async def book(
@@ -244,7 +244,7 @@ class _Booking:
         order, reason = self.order, str(verdict.reason)
         payment.unapplied_amount, payment.unapplied_reason = verdict.unapplied, reason
         UNAPPLIED.labels(reason).inc()
-        logger.warning("payment_unapplied", order=str(order.id), payment=str(payment.id), reason=reason)
+        log.warning("payment unapplied", order_id=str(order.id), payment_id=str(payment.id), reason=reason)
         await self._post(
             postings.unapplied(
                 charge=payment.stripe_charge,
