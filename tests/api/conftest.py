@@ -13,7 +13,7 @@ from api.container import AppContainer
 from core.db import Database
 from core.settings import Settings
 from domain.identity import Role
-from tests.api.accounts import Account, sign_in
+from tests.support.accounts import Account, sign_in
 
 MakeUser = Callable[..., Awaitable[dict[str, str]]]
 MakeAccount = Callable[..., Awaitable[Account]]

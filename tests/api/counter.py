@@ -16,10 +16,10 @@ from core.integrations.stripe import StripeGateway
 from core.settings import Settings
 from core.temporal import connect
 from domain.identity import Role
-from tests.api.accounts import Account, sign_in
 from tests.api.conftest import serving
 from tests.api.webhooks import post_event
 from tests.support import isolation, scenes
+from tests.support.accounts import Account, sign_in
 from tests.support.product import own_account
 from tests.support.sandbox import Sandbox
 from tests.support.stack import Servers

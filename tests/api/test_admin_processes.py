@@ -14,10 +14,10 @@ from core.settings import Settings
 from domain.contracts.processes import Stuck
 from domain.identity import Role
 from services import processes, timeline
-from tests.api.accounts import Account
-from tests.api.authoring import problem
 from tests.api.conftest import serving
 from tests.api.counter import Counter, opened, shop_settings, without_temporal
+from tests.support.accounts import Account
+from tests.support.authoring import problem
 from tests.support.scenes import add_order, add_stray_payment, add_user
 from tests.support.stack import Servers
 from tests.support.wait import until

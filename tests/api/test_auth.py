@@ -15,9 +15,9 @@ from core.security.tokens import VERIFY_EMAIL
 from core.settings import Settings
 from domain.identity import Role
 from models.identity import EmailToken, RefreshToken, Session, User, UserRole
-from tests.api.accounts import PASSWORD
 from tests.api.conftest import MakeAccount, serving
 from tests.api.events import events_of
+from tests.support.accounts import PASSWORD
 
 Register = Callable[..., Awaitable[httpx2.Response]]
 

@@ -11,8 +11,8 @@ import pytest
 from core.integrations.s3 import S3Storage
 from core.settings import Settings
 from search.setup import ensure_index
-from tests.api.authoring import Author
 from tests.api.conftest import MakeUser
+from tests.support.authoring import Author
 from tests.support.product import own_account, running
 
 _SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")

@@ -7,8 +7,8 @@ from sqlalchemy import text
 
 from api.schemas.courses import OutlineRead
 from core.db import Database
-from tests.api.authoring import COURSE, Author, problem, random_tail
 from tests.api.conftest import MakeAccount, MakeUser
+from tests.support.authoring import COURSE, Author, problem, random_tail
 
 
 @pytest.fixture

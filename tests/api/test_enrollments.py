@@ -12,10 +12,10 @@ from core import clock
 from core.settings import Settings
 from domain.identity import Role
 from services import enrollments
-from tests.api.accounts import Account
-from tests.api.authoring import problem
 from tests.api.conftest import serving
 from tests.api.counter import Counter, opened, shop_settings, without_temporal
+from tests.support.accounts import Account
+from tests.support.authoring import problem
 from tests.support.stack import Servers
 
 

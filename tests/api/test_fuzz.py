@@ -21,8 +21,8 @@ from core.security.tokens import Tokens
 from core.settings import Settings
 from deploy.setup import setup
 from domain.identity import Role
-from tests.api.accounts import Account, sign_in
-from tests.api.authoring import Author
+from tests.support.accounts import Account, sign_in
+from tests.support.authoring import Author
 from tests.support.product import Product, own_account, running
 from tests.support.wait import until
 

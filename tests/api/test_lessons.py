@@ -9,8 +9,8 @@ from api.schemas.lessons import LessonRead
 from core import clock
 from core.db import Database
 from services import enrollments
-from tests.api.authoring import PDF, Author, fetch, problem
 from tests.api.conftest import MakeAccount, MakeUser
+from tests.support.authoring import PDF, Author, fetch, problem
 
 MP4 = b"\0\0\0\x18ftypmp42" + b"\0" * 500
 VIDEO = {"filename": "Knödel.mp4", "content_type": "video/mp4", "purpose": "video"}

@@ -8,8 +8,8 @@ from core.db import Database
 from core.ids import new_id
 from domain.identity import Role
 from models.notification import Notification
-from tests.api.accounts import Account
 from tests.api.conftest import MakeAccount
+from tests.support.accounts import Account
 
 
 async def _tell(db: Database, account: Account, *titles: str, in_app: bool = True) -> list[str]:

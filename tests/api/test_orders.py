@@ -15,9 +15,9 @@ from core.messaging.envelope import Envelope
 from core.settings import Settings
 from domain.contracts.events import OrderPlaced
 from domain.identity import Role
-from tests.api.authoring import problem
 from tests.api.conftest import serving
 from tests.api.counter import PRICE, Counter, opened, shop_settings, without_temporal
+from tests.support.authoring import problem
 from tests.support.stack import Servers
 from workflows import starter
 

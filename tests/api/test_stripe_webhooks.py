@@ -20,11 +20,11 @@ from api.sweeper import sweep
 from core.ids import new_id
 from core.settings import Settings
 from core.temporal import connect
-from tests.api.authoring import problem
 from tests.api.conftest import serving
 from tests.api.counter import Counter, opened, shop_settings, without_temporal
 from tests.api.webhooks import event_of, post, post_event, signature
 from tests.support import scenes
+from tests.support.authoring import problem
 from tests.support.stack import Servers
 from workflows.shared import ids
 

@@ -15,8 +15,8 @@ from core.settings import Settings
 from domain.uploads import MIB, MIN_PART, ORPHAN_AGE, VERDICT_AGE, object_key
 from models.upload import Upload
 from services import uploads
-from tests.api.authoring import PDF, Author, problem, store
 from tests.api.conftest import MakeUser, serving
+from tests.support.authoring import PDF, Author, problem, store
 
 
 @pytest.fixture

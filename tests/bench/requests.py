@@ -17,10 +17,10 @@ from core.ids import new_id
 from core.security.passwords import Passwords
 from models.identity import User
 from services import enrollments, seats
-from tests.api.accounts import PASSWORD, Account
 from tests.bench.figures import Figure, Side, compare
 from tests.bench.load import Load, drive, fetch, request
 from tests.bench.world import World
+from tests.support.accounts import PASSWORD, Account
 
 READ_GOAL = WRITE_GOAL = 0.25
 LOGIN_GOAL = 0.80

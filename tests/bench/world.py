@@ -20,10 +20,10 @@ from core.settings import Settings
 from core.temporal import connect
 from deploy.setup import setup
 from domain.identity import Role
-from tests.api.accounts import Account, sign_in
-from tests.api.authoring import Author
 from tests.bench.bare_api import SCHEMA
 from tests.support import isolation
+from tests.support.accounts import Account, sign_in
+from tests.support.authoring import Author
 from tests.support.catalogue import Catalogue
 from tests.support.ports import free_port
 from tests.support.product import Product, own_account, running

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from core.ids import new_id
-from tests.api.accounts import Account
+from tests.support.accounts import Account
 from tests.support.sandbox import Sandbox
 from tests.support.shop import Purchase, Shop, keys_used_once
 from tests.support.wait import until

@@ -17,8 +17,8 @@ from core.messaging.topology import SUBSCRIPTIONS
 from core.security.tokens import Tokens
 from domain.identity import Role
 from services.ledger_checks import find_breaks
-from tests.api.accounts import Account, sign_in
-from tests.api.authoring import Author
+from tests.support.accounts import Account, sign_in
+from tests.support.authoring import Author
 from tests.support.product import Product
 from tests.support.sandbox import Sandbox
 from tests.support.wait import until
