@@ -1,5 +1,6 @@
 """What the Order process writes to PostgreSQL: one transaction each, keyed so that running it again changes nothing."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from core import failpoints
 from core.db import Database
 from core.settings import Settings
 from domain.contracts.processes import ApplyPayments, OrderState, RecordCheckout, Subject
+from domain.errors import DomainError
 from domain.orders import OPEN, POLL_AFTER, SETTLE_POLL
 from services import booking, orders, processes
 
@@ -38,8 +40,18 @@ class OrderActivities:
     async def apply_payments(self, command: ApplyPayments) -> OrderState:
         """Books what is known of the order's payments; may end the order."""
         failpoints.hit("orders.apply_payments.before")
+        try:
+            order = await self._book(booking.apply, command)
+        except DomainError:
+            # What cannot be settled must not take the sale back: the student has paid.
+            await self._book(booking.book, command)
+            raise
+        failpoints.hit("orders.apply_payments.after")
+        return order
+
+    async def _book(self, book: Callable[..., Awaitable[OrderState]], command: ApplyPayments) -> OrderState:
         async with self._db.transaction() as session:
-            order = await booking.apply(
+            order = await book(
                 session,
                 command,
                 self._settings.platform,
@@ -48,7 +60,6 @@ class OrderActivities:
             )
             await _note(session, command.order_id, order, command.now)
             failpoints.hit("orders.apply_payments.before_commit")
-        failpoints.hit("orders.apply_payments.after")
         return order
 
 

@@ -69,8 +69,7 @@ async def book(
 async def settle(session: AsyncSession, order_id: UUID, now: datetime, *, workflow_id: str) -> OrderState:
     """Books the balance transactions of an order's booked payments: what arrived, and the fee.
 
-    It may have a transaction of its own, so that what cannot be settled does not take the sale back. Running it again
-    changes nothing.
+    Running it again changes nothing.
     """
     order = await orders.lock(session, order_id)
     payments = await _payments(session, order)
