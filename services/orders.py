@@ -15,6 +15,7 @@ from domain.errors import FieldError, Invalid
 from domain.orders import (
     OPEN,
     POLL_AFTER,
+    CourseInOpenOrder,
     CourseNotForSale,
     IdempotencyKeyReused,
     OrderNotFound,
@@ -47,6 +48,15 @@ _SAME_KEY = select(Order).where(
 )
 _SAME_BASKET = select(Order).where(
     Order.student_id == bindparam("student_id"), Order.basket == bindparam("basket"), Order.status.in_(OPEN)
+)
+_REPRICED = text(
+    """
+    select exists (
+      select from order_lines join courses on courses.id = course_id
+      where order_id = :order_id
+        and (coalesce(price_amount, 0) <> list_amount or coalesce(price_currency, :currency) <> :currency)
+    )
+    """
 )
 _PROGRESS = text(
     """
@@ -82,7 +92,8 @@ async def place(
 ) -> Order:
     """Freezes prices and holds a seat and a claim for each course.
 
-    The same key returns the same order for ever, and so does another click on a basket that is still open.
+    The same key returns the same order for ever, and so does another click on a basket that is still open, unless its
+    price has changed.
     """
     basket = ",".join(str(course_id) for course_id in sorted(course_ids))
     await session.execute(_OF_STUDENT, {"student_id": str(student_id)})
@@ -178,6 +189,10 @@ async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: s
         return same_key
     same_basket: Order | None = await session.scalar(_SAME_BASKET, {"student_id": student_id, "basket": basket})
     if same_basket is not None:
+        if await session.scalar(_REPRICED, {"order_id": same_basket.id, "currency": same_basket.currency}):
+            raise CourseInOpenOrder(
+                f"Order {same_basket.id} is still open at a former price: pay it, or cancel it to order at today's."
+            )
         session.add(OrderKey(student_id=student_id, key=key, order_id=same_basket.id))
     return same_basket
 

@@ -15,6 +15,7 @@ from core.messaging.envelope import Envelope
 from core.settings import Settings
 from domain.contracts.events import OrderPlaced
 from domain.identity import Role
+from models.course import Course
 from tests.api.conftest import serving
 from tests.api.counter import PRICE, Counter, opened, shop_settings, without_temporal
 from tests.support.authoring import problem
@@ -126,6 +127,19 @@ async def test_the_key_of_another_click_goes_on_answering_with_the_order_it_met(
     assert problem(other) == (422, "IdempotencyKeyReused", [("Idempotency-Key", "IdempotencyKeyReused")])
     third = await shop.place(student, course, key="third")
     assert problem(third)[:2] == (409, "AlreadyEnrolled")
+
+
+async def test_an_open_basket_at_a_former_price_is_not_sold_again_in_silence(shop: Counter) -> None:
+    student, course = await shop.account(), await shop.course()
+    order = (await shop.place(student, course, key="first")).json()
+    async with shop.db.transaction() as session:
+        (await session.get_one(Course, UUID(course))).price_amount = 1900
+    answer = await shop.place(student, course, key="second")
+    assert problem(answer) == (409, "CourseInOpenOrder", [])
+    assert order["id"] in answer.json()["detail"]
+    assert (await shop.place(student, course, key="first")).json() == order
+    assert (await shop.cancel(student, order["id"])).status_code == 200
+    assert (await shop.place(student, course, key="second")).json()["gross"] == 1900
 
 
 async def test_many_clicks_at_once_make_one_order(shop: Counter) -> None:
