@@ -2,15 +2,13 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from deploy.local import ports
-
-LYCEUM = Path(sys.executable).with_name("lyceum")
+from deploy.local.stack import script
 
 
 @pytest.mark.timeout(900)
@@ -23,7 +21,7 @@ def test_the_demo_tells_its_story_and_leaves_nothing_behind(tmp_path: Path) -> N
         "COLUMNS": "120",
     }
     done = subprocess.run(
-        [LYCEUM, "demo", "--exit"], env=environment, capture_output=True, text=True, check=False, timeout=850
+        [script("lyceum"), "demo", "--exit"], env=environment, capture_output=True, text=True, check=False, timeout=850
     )
 
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from core.settings import Settings
+from deploy.local.stack import script
 from tests.support import isolation
 from tests.support.ports import free_port
-from tests.support.product import LYCEUM
 from tests.support.stack import Servers
 from tests.support.wait import until
 
@@ -44,7 +44,7 @@ def environment(settings: Settings, name: str) -> dict[str, str]:
 async def start(name: str, variables: dict[str, str], log: Path) -> asyncio.subprocess.Process:
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
-            LYCEUM, *SERVICES[name]["command"], env=variables, stdout=output, stderr=output
+            script("lyceum"), *SERVICES[name]["command"], env=variables, stdout=output, stderr=output
         )
 
 

@@ -27,6 +27,7 @@ from core.messaging.loop import ConsumerLoop
 from core.messaging.relay import Relay
 from core.security.tokens import VERIFY_EMAIL, Tokens
 from core.settings import Settings, SMTPSettings
+from deploy.local.stack import script
 from domain.contracts.events import EnrollmentGranted, OrderPaid, TeacherGranted
 from models.identity import EmailToken, User
 from models.notification import Notification
@@ -36,7 +37,7 @@ from services.notices import VERIFICATION
 from services.outbox import emit
 from tests.support.isolation import as_environment
 from tests.support.mail import Mailbox
-from tests.support.messaging import command, published, running
+from tests.support.messaging import published, running
 from tests.support.scenes import add_course, add_order, add_user
 from tests.support.wait import until
 
@@ -295,12 +296,12 @@ async def test_killed_consumer_tells_once(
     async with running(Relay(queues)):
         await until(published(db, event_id))
     process = await asyncio.create_subprocess_exec(
-        *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
+        script("lyceum"), "consume", "notifications", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
     assert len(await _rows(db, user.id)) == (1 if failpoint == "consumer.notifications.after_commit" else 0)
     process = await asyncio.create_subprocess_exec(
-        *command("consume", "notifications"), env=environment, stdout=asyncio.subprocess.DEVNULL
+        script("lyceum"), "consume", "notifications", env=environment, stdout=asyncio.subprocess.DEVNULL
     )
     try:
         # A mail that the killed one had just taken is nobody else's for a minute.

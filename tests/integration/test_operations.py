@@ -32,11 +32,12 @@ from core.messaging.monitor import observe_database, observe_queues
 from core.messaging.relay import Relay
 from core.messaging.store import session
 from core.settings import Settings
+from deploy.local.stack import script
 from domain.contracts.events import CourseUpdated
 from models.process import Process
 from services.outbox import emit
 from tests.support.isolation import as_environment
-from tests.support.messaging import command, published, running
+from tests.support.messaging import published, running
 from tests.support.ports import free_port
 from tests.support.wait import until
 from workflows import starter
@@ -58,7 +59,7 @@ async def test_a_command_says_in_one_line_that_a_server_is_away(
     url = URL(section.url.get_secret_value()).with_host("127.0.0.1").with_port(free_port())
     nowhere = settings.model_copy(update={away: section.model_copy(update={"url": SecretStr(str(url))})})
     process = await asyncio.create_subprocess_exec(
-        *command(*arguments), env=os.environ | as_environment(nowhere), stdout=DEVNULL, stderr=PIPE
+        script("lyceum"), *arguments, env=os.environ | as_environment(nowhere), stdout=DEVNULL, stderr=PIPE
     )
     _, printed = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
@@ -116,7 +117,7 @@ async def process(settings: Settings, *arguments: str) -> AsyncIterator[tuple[as
     port = free_port()
     served = settings.model_copy(update={"telemetry": settings.telemetry.model_copy(update={"metrics_port": port})})
     started = await asyncio.create_subprocess_exec(
-        *command(*arguments), env=os.environ | as_environment(served), stdout=asyncio.subprocess.DEVNULL
+        script("lyceum"), *arguments, env=os.environ | as_environment(served), stdout=asyncio.subprocess.DEVNULL
     )
     try:
         yield started, f"http://127.0.0.1:{port}"

@@ -21,11 +21,12 @@ from core.messaging.partitions import ASLEEP, MEMBER, OWNER
 from core.messaging.relay import Relay
 from core.messaging.store import OutboxStore, session
 from core.settings import Settings
+from deploy.local.stack import script
 from domain.contracts.events import CourseUpdated, OrderPaid
 from models.messaging import InboxEvent, OutboxEvent
 from services.outbox import emit
 from tests.support.isolation import as_environment
-from tests.support.messaging import command, published, running, tapped
+from tests.support.messaging import published, running, tapped
 from tests.support.proxy import proxied
 from tests.support.wait import until
 
@@ -261,7 +262,7 @@ async def test_killed_relay_loses_nothing(
     async with tapped(queues.rabbitmq) as tap:
         (event_id,) = await _emit(db, new_id())
         process = await asyncio.create_subprocess_exec(
-            *command("relay"), env=environment, stdout=asyncio.subprocess.DEVNULL
+            script("lyceum"), "relay", env=environment, stdout=asyncio.subprocess.DEVNULL
         )
         assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
         assert not await published(db, event_id)()

@@ -13,11 +13,11 @@ from sqlalchemy.exc import DBAPIError
 
 from core.db import Database
 from core.settings import Settings
+from deploy.local.stack import script
 from search import indices, setup
 from search.reindex import Rebuilt, ReindexRunning, rebuild
 from tests.support import isolation
 from tests.support.catalogue import Catalogue, catalogue
-from tests.support.messaging import command
 from tests.support.stack import Servers
 from tests.support.wait import until
 
@@ -211,7 +211,9 @@ async def start(settings: Settings) -> asyncio.subprocess.Process:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LYCEUM_")}
     environment |= {**isolation.as_environment(settings), "LYCEUM_ENV_FILE": os.devnull}
     return await asyncio.create_subprocess_exec(
-        *command("search", "reindex"),
+        script("lyceum"),
+        "search",
+        "reindex",
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import secrets
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -21,11 +20,6 @@ from models.messaging import OutboxEvent
 
 class Runs(Protocol):
     async def run(self, stop: asyncio.Event) -> None: ...
-
-
-def command(*arguments: str) -> list[str]:
-    """The command line of `lyceum ARGUMENTS` in this environment."""
-    return [sys.executable, "-c", "from core.cli import main; main()", *arguments]
 
 
 @asynccontextmanager

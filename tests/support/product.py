@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +12,11 @@ import httpx2
 from pydantic import SecretStr
 
 from core.settings import Settings
+from deploy.local.stack import script
 from tests.support.isolation import as_environment
 from tests.support.ports import free_port
 from tests.support.wait import until
 
-LYCEUM = Path(sys.executable).with_name("lyceum")
 COMMANDS = {
     "api": ["api"],
     "worker": ["worker"],
@@ -74,7 +73,7 @@ class Product:
         }
         with (self._home / f"{name}.log").open("ab") as log:
             self._running[name] = await asyncio.create_subprocess_exec(
-                LYCEUM, *COMMANDS[name], env=environment, stdout=log, stderr=log
+                script("lyceum"), *COMMANDS[name], env=environment, stdout=log, stderr=log
             )
 
     async def ready(self, name: str, *, timeout: float = 180) -> None:
