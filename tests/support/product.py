@@ -27,7 +27,7 @@ COMMANDS = {
 }
 
 
-def own_account(settings: Settings, home: Path, *, stuck_after: float = 300.0) -> Settings:
+def own_account(settings: Settings, home: Path) -> Settings:
     """The settings with a Stripe account, an API address and a failpoint directory of their own."""
     port = free_port()
     failpoints = home / "failpoints"
@@ -41,7 +41,6 @@ def own_account(settings: Settings, home: Path, *, stuck_after: float = 300.0) -
                 }
             ),
             "api": settings.api.model_copy(update={"port": port, "public_url": f"http://127.0.0.1:{port}"}),
-            "temporal": settings.temporal.model_copy(update={"stuck_after": stuck_after}),
             "failpoints": str(failpoints),
         }
     )
