@@ -13,6 +13,8 @@ MAX_LINES: Final = 20
 OPEN: Final = frozenset({"pending", "paying"})
 POLL_AFTER: Final = timedelta(minutes=15)
 """After a checkout's end Stripe is asked once more, in case every webhook was lost (docs/faults.md, row 6)."""
+HOLD_AFTER: Final = 2 * POLL_AFTER
+"""A seat is held longer than the checkout and its last poll: only a process that never ran lets a hold lapse."""
 SETTLE_POLL: Final = timedelta(hours=1)
 """How often Stripe is asked for money that is under way: at a bank, or not yet settled."""
 

@@ -40,7 +40,7 @@ from domain.errors import Forbidden
 from domain.identity import Permission, Principal
 from domain.money import validate_price
 from models.course import Course, Lesson, Module
-from services import outbox, uploads
+from services import outbox, seats, uploads
 from services.course_reads import OUTLINE
 from services.markdown import render_aside
 
@@ -97,6 +97,8 @@ async def update_course(
     """Sets what `changes` names."""
     html = await _rendered(changes)
     course = await locked(session, author, course_id, version=version)
+    if course.capacity is None and changes.get("capacity"):
+        await seats.hold_for_open_orders(session, course_id)
     _apply(course, changes, html)
     await changed(session, course)
     return course

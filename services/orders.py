@@ -13,8 +13,8 @@ from domain.contracts.events import OrderCanceled, OrderExpired, OrderPlaced
 from domain.contracts.processes import CheckoutCreated, OrderState
 from domain.errors import FieldError, Invalid
 from domain.orders import (
+    HOLD_AFTER,
     OPEN,
-    POLL_AFTER,
     CourseInOpenOrder,
     CourseNotForSale,
     IdempotencyKeyReused,
@@ -175,7 +175,7 @@ async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer]) ->
     for offer in chosen:
         if not await enrollments.claim(session, order.student_id, offer.id, order.id, "claimed"):
             await enrollments.refuse_claimed(session, order.student_id, offer.id)
-        await seats.hold(session, offer, order.id, _hold_end(order))
+        await seats.hold(session, offer, order.id, order.expires_at + HOLD_AFTER)
 
 
 async def _existing(session: AsyncSession, student_id: UUID, basket: str, key: str) -> Order | None:
@@ -236,11 +236,6 @@ def _checkout_end(policy: PlatformSettings, now: datetime) -> datetime:
     return (now + timedelta(seconds=policy.checkout_ttl) + _SLACK).replace(microsecond=0)
 
 
-def _hold_end(order: Order) -> datetime:
-    """Longer than the checkout and its last poll, so that only a process that never ran lets a hold lapse."""
-    return order.expires_at + 2 * POLL_AFTER
-
-
 async def state(session: AsyncSession, order_id: UUID) -> OrderState:
     """The order as its process sees it; raises `OrderNotFound`."""
     order = await session.get(Order, order_id)
@@ -277,7 +272,7 @@ async def renew_checkout(session: AsyncSession, order_id: UUID, policy: Platform
         order.checkout_n += 1
         order.expires_at = _checkout_end(policy, now)
         for offer in offers:
-            await seats.hold(session, offer, order_id, _hold_end(order))
+            await seats.hold(session, offer, order_id, order.expires_at + HOLD_AFTER)
     else:
         await close(session, order, Unapplied.FULL, now)
     return await describe(session, order)

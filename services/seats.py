@@ -8,6 +8,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from domain.orders import HOLD_AFTER, OPEN
+
 _OFFER = """
 select id, owner_id, title, status = 'published' as published, version, price_amount, price_currency, capacity
 from courses where id = any(cast(:ids as uuid[])) and capacity is
@@ -33,6 +35,16 @@ _HOLD = text(
     """
     insert into seat_holds (order_id, course_id, expires_at) values (:order_id, :course_id, :until)
     on conflict (order_id, course_id) do update set expires_at = excluded.expires_at
+    """
+)
+
+_HOLD_FOR_OPEN_ORDERS = text(
+    """
+    insert into seat_holds (order_id, course_id, expires_at)
+    select orders.id, course_id, orders.expires_at + :after
+    from order_lines join orders on orders.id = order_id
+    where course_id = :course_id and orders.status = any(:open)
+    on conflict do nothing
     """
 )
 
@@ -79,6 +91,11 @@ async def hold(session: AsyncSession, offer: Offer, order_id: UUID, until: datet
     """Keeps a seat for an order (again) until then. Courses without a capacity need no hold."""
     if offer.capacity is not None:
         await session.execute(_HOLD, {"order_id": order_id, "course_id": offer.id, "until": until})
+
+
+async def hold_for_open_orders(session: AsyncSession, course_id: UUID) -> None:
+    """The course is getting a capacity: who is buying it has been promised a seat already."""
+    await session.execute(_HOLD_FOR_OPEN_ORDERS, {"course_id": course_id, "after": HOLD_AFTER, "open": list(OPEN)})
 
 
 async def release(session: AsyncSession, order_id: UUID) -> None:

@@ -18,7 +18,7 @@ from domain.identity import Role
 from models.course import Course
 from tests.api.conftest import serving
 from tests.api.counter import PRICE, Counter, opened, shop_settings, without_temporal
-from tests.support.authoring import problem
+from tests.support.authoring import Author, problem
 from tests.support.stack import Servers
 from workflows import starter
 
@@ -140,6 +140,17 @@ async def test_an_open_basket_at_a_former_price_is_not_sold_again_in_silence(sho
     assert (await shop.place(student, course, key="first")).json() == order
     assert (await shop.cancel(student, order["id"])).status_code == 200
     assert (await shop.place(student, course, key="second")).json()["gross"] == 1900
+
+
+async def test_who_is_buying_keeps_the_seat_when_a_course_gets_a_capacity(shop: Counter) -> None:
+    teacher, student, late = await shop.account(Role.TEACHER, Role.STUDENT), await shop.account(), await shop.account()
+    author = Author(shop.client, teacher.headers)
+    course, _, _ = await author.published(price={"amount": PRICE, "currency": "usd"}, capacity=None)
+    order = await shop.order(student, course)
+    changed = await shop.client.patch(f"/v1/courses/{course}", json={"capacity": 1}, headers=teacher.headers)
+    assert changed.status_code == 200
+    assert problem(await shop.place(late, course))[:2] == (409, "SeatUnavailable")
+    assert (await shop.pay(order, student))["status"] == "paid"
 
 
 async def test_many_clicks_at_once_make_one_order(shop: Counter) -> None:
