@@ -8,6 +8,7 @@ from temporalio import activity
 
 from core.db import Database
 from domain.contracts.processes import EndEnrollment, EnrollmentState, Subject
+from domain.enrollments import EnrollmentStatus
 from services import enrollments, processes
 
 
@@ -27,13 +28,14 @@ class EnrollmentActivities:
     async def end(self, command: EndEnrollment) -> EnrollmentState:
         """Ends it as withdrawn or expired."""
         async with self._db.transaction() as session:
-            enrollment = await enrollments.end(session, command.enrollment_id, command.status, command.now)
+            status = EnrollmentStatus(command.status)
+            enrollment = await enrollments.end(session, command.enrollment_id, status, command.now)
             await _note(session, command.enrollment_id, enrollment, command.now)
         return enrollment
 
 
 async def _note(session: AsyncSession, enrollment_id: UUID, enrollment: EnrollmentState, now: datetime) -> None:
-    active = enrollment.status == "active"
+    active = enrollment.status == EnrollmentStatus.ACTIVE
     await processes.note(
         session,
         activity.info().workflow_id or "",

@@ -8,7 +8,7 @@ from core import failpoints
 from core.db import Database
 from core.integrations.stripe import StripeGateway, StripeRefund, StripeRefused, StripeTransient
 from domain.contracts.processes import RefundState, Subject
-from domain.refunds import FINAL, POLL, RefundAttemptSpent
+from domain.refunds import FINAL, POLL, RefundAttemptSpent, RefundStatus
 from models.payment import Payment, Refund
 from services import processes, refunds
 
@@ -88,6 +88,7 @@ class RefundActivities:
         workflow_id = activity.info().workflow_id or ""
         async with self._db.transaction() as session:
             state = await refunds.record(session, subject.id, seen, subject.now, workflow_id=workflow_id)
+            done = state.status == RefundStatus.SUCCEEDED
             await processes.note(
                 session,
                 workflow_id,
@@ -95,9 +96,9 @@ class RefundActivities:
                 subject.id,
                 state=state.status,
                 now=subject.now,
-                waiting_for=None if state.status == "succeeded" else "the refund at Stripe",
-                next_step=None if state.status == "succeeded" else "read Stripe",
-                next_at=None if state.status == "succeeded" else subject.now + POLL,
+                waiting_for=None if done else "the refund at Stripe",
+                next_step=None if done else "read Stripe",
+                next_at=None if done else subject.now + POLL,
             )
         return state
 

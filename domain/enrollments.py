@@ -1,10 +1,22 @@
 """Enrollments: which of them give access, and what is refused."""
 
+from enum import StrEnum
 from typing import Final
 
 from domain.errors import Conflict, NotFound
 
-LIVE: Final = ("active", "completed")
+
+class EnrollmentStatus(StrEnum):
+    """active → completed; from both to withdrawn, revoked or expired."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    WITHDRAWN = "withdrawn"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+LIVE: Final = (EnrollmentStatus.ACTIVE, EnrollmentStatus.COMPLETED)
 
 
 class EnrollmentNotFound(NotFound):

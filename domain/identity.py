@@ -44,6 +44,12 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+class TeacherRequestStatus(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+
+
 _STUDENT = frozenset(
     {
         Permission.ACCOUNT_READ,

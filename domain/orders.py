@@ -10,13 +10,33 @@ from uuid import UUID
 from domain.errors import Conflict, Invalid, NotFound
 
 MAX_LINES: Final = 20
-OPEN: Final = frozenset({"pending", "paying"})
 POLL_AFTER: Final = timedelta(minutes=15)
 """After a checkout's end Stripe is asked once more, in case every webhook was lost (docs/faults.md, row 6)."""
 HOLD_AFTER: Final = 2 * POLL_AFTER
 """A seat is held longer than the checkout and its last poll: only a process that never ran lets a hold lapse."""
 SETTLE_POLL: Final = timedelta(hours=1)
 """How often Stripe is asked for money that is under way: at a bank, or not yet settled."""
+
+
+class OrderStatus(StrEnum):
+    """pending → paying → paid, expired or canceled; money that came late can make these two paid."""
+
+    PENDING = "pending"
+    PAYING = "paying"
+    PAID = "paid"
+    EXPIRED = "expired"
+    CANCELED = "canceled"
+
+
+OPEN: Final = frozenset({OrderStatus.PENDING, OrderStatus.PAYING})
+
+
+class ClaimState(StrEnum):
+    """A student's claim on a course: claimed by an open order → owned; from both to released."""
+
+    CLAIMED = "claimed"
+    OWNED = "owned"
+    RELEASED = "released"
 
 
 class CourseNotForSale(NotFound):

@@ -1,11 +1,22 @@
 """Refunds: when one is over, and what is refused."""
 
 from datetime import timedelta
+from enum import StrEnum
 from typing import Final
 
 from domain.errors import Conflict, NotFound
 
-FINAL: Final = ("succeeded", "needs_manual")
+
+class RefundStatus(StrEnum):
+    """reserved → pending → succeeded or needs_manual, from which another attempt is reserved."""
+
+    RESERVED = "reserved"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    NEEDS_MANUAL = "needs_manual"
+
+
+FINAL: Final = (RefundStatus.SUCCEEDED, RefundStatus.NEEDS_MANUAL)
 """Nothing more happens to it by itself; `needs_manual` waits for an operator's word."""
 
 POLL: Final = timedelta(hours=1)

@@ -13,7 +13,7 @@ from core.settings import PlatformSettings
 from domain import ledger as postings
 from domain.contracts.events import OrderPaid, OrderSettled, PaymentUnapplied
 from domain.contracts.processes import ApplyPayments, OrderState
-from domain.orders import OPEN, Charge, Payable, PayableLine, Unapplied, Verdict, judge
+from domain.orders import OPEN, Charge, ClaimState, OrderStatus, Payable, PayableLine, Unapplied, Verdict, judge
 from domain.pricing import Share, split
 from models.order import CheckoutSession, Order, OrderLine
 from models.payment import Payment
@@ -87,7 +87,12 @@ async def settle(session: AsyncSession, order_id: UUID, now: datetime, *, workfl
             await ledger.post(session, entry, actor="system", workflow_id=workflow_id, occurred_at=now)
         await earnings.delay_release(session, order_id, available_on=settlement.available_on)
         payment.settled_at = now
-    if payments and order.status == "paid" and order.settled_at is None and all(p.settled_at for p in payments):
+    if (
+        payments
+        and order.status == OrderStatus.PAID
+        and order.settled_at is None
+        and all(p.settled_at for p in payments)
+    ):
         await _settled(session, order, payments[0], now)
     await session.flush()
     return await orders.describe(session, order)
@@ -116,7 +121,7 @@ async def _payments(session: AsyncSession, order: Order) -> Sequence[Payment]:
 
 async def _ending(session: AsyncSession, order: Order, payments: Sequence[Payment], close: str) -> str:
     """Why an order that bought nothing ends: `expired` only when nobody paid, or tried to, in time."""
-    if close != "expired":
+    if close != OrderStatus.EXPIRED:
         return close
     if payments:
         return payments[-1].unapplied_reason or close
@@ -155,7 +160,7 @@ class _Booking:
                 gross=order.gross,
                 currency=order.currency,
                 livemode=self.livemode,
-                paid=order.status == "paid",
+                paid=order.status == OrderStatus.PAID,
                 late=order.status not in OPEN,
             ),
             [await self._payable(line, offers[line.course_id]) for line in lines],
@@ -183,7 +188,7 @@ class _Booking:
         claim = await enrollments.live_claim(self.session, self.order.student_id, line.course_id)
         taken = None
         if claim is not None and claim.order_id != self.order.id:
-            taken = Unapplied.OWNED if claim.state == "owned" else Unapplied.ORDERED
+            taken = Unapplied.OWNED if claim.state == ClaimState.OWNED else Unapplied.ORDERED
         return PayableLine(
             id=line.id,
             gross=line.net,
@@ -225,7 +230,7 @@ class _Booking:
             )
             line.granted_at = self.now
         await seats.release(self.session, order.id)
-        order.status, order.paid_at, order.closed_at, order.closed_reason = "paid", self.now, None, None
+        order.status, order.paid_at, order.closed_at, order.closed_reason = OrderStatus.PAID, self.now, None, None
         kind = "order.paid" if order.gross else "order.given"
         await timeline.record(self.session, ("order", order.id), kind, self.now)
         await outbox.emit(self.session, OrderPaid(order_id=order.id, student_id=order.student_id), key=str(order.id))
@@ -233,10 +238,10 @@ class _Booking:
     async def _own(self, course_ids: Sequence[UUID]) -> None:
         """The order's claims on these courses become the student's own; it gives back the others."""
         ended = await self.session.execute(_END_CLAIMS, {"order_id": self.order.id, "granted": list(course_ids)})
-        owned = {course_id for course_id, state in ended if state == "owned"}
+        owned = {course_id for course_id, state in ended if state == ClaimState.OWNED}
         for course_id in course_ids:
             if course_id not in owned:
-                await enrollments.claim(self.session, self.order.student_id, course_id, self.order.id, "owned")
+                await enrollments.claim(self.session, self.order.student_id, course_id, self.order.id, ClaimState.OWNED)
 
     async def _park(self, payment: Payment, verdict: Verdict) -> None:
         """Owes the stray money to the student and requests its return; its own process carries that out."""

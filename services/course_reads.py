@@ -18,6 +18,7 @@ from domain.identity import Permission, Principal
 from models.course import Course
 from models.enrollment import Enrollment
 from models.identity import User
+from services.enrollments import LIVE_LIST
 from services.paging import keyset
 
 OUTLINE: Final = """
@@ -44,7 +45,7 @@ select json_build_object(
 _MAY_READ: Final = f"""
 ($2::boolean or c.owner_id = $3::uuid or exists (
   select from enrollments e
-  where e.student_id = $3::uuid and e.course_id = c.id and e.status in ({", ".join(f"'{status}'" for status in LIVE)})))
+  where e.student_id = $3::uuid and e.course_id = c.id and e.status in ({LIVE_LIST})))
 """
 """Whether $3, who manages all courses if $2, may read the row `c` of courses whatever its status."""
 

@@ -13,8 +13,15 @@ from core.ids import derived_id, new_id
 from core.telemetry import current_traceparent
 from domain.contracts.events import EnrollmentGranted, EnrollmentRevoked, EnrollmentWithdrawn
 from domain.contracts.processes import EnrollmentState
-from domain.enrollments import LIVE, EnrollmentNotFound
-from domain.orders import AlreadyEnrolled, CourseInOpenOrder, CourseNotForSale, CourseNotFree, SeatUnavailable
+from domain.enrollments import LIVE, EnrollmentNotFound, EnrollmentStatus
+from domain.orders import (
+    AlreadyEnrolled,
+    ClaimState,
+    CourseInOpenOrder,
+    CourseNotForSale,
+    CourseNotFree,
+    SeatUnavailable,
+)
 from models.enrollment import Enrollment, EnrollmentGrant
 from models.order import CourseClaim
 from services import outbox, seats, timeline
@@ -22,7 +29,7 @@ from services.outbox import WAKE
 from services.paging import keyset
 from services.seats import Offer
 
-_LIVE_LIST = ", ".join(map(repr, LIVE))
+LIVE_LIST = ", ".join(f"'{status}'" for status in LIVE)
 
 _GRANTED_BY: Final = {"order": "system", "free": "student", "admin": "admin"}
 
@@ -38,14 +45,14 @@ _CLAIM = text(
 _LIVE_CLAIM = select(CourseClaim).where(
     CourseClaim.student_id == bindparam("student_id"),
     CourseClaim.course_id == bindparam("course_id"),
-    CourseClaim.state.in_(("claimed", "owned")),
+    CourseClaim.state.in_((ClaimState.CLAIMED, ClaimState.OWNED)),
 )
 
 _GRANT = text(
     f"""
     with live as (
       select id from enrollments
-       where student_id = :student_id and course_id = :course_id and status in ({_LIVE_LIST})
+       where student_id = :student_id and course_id = :course_id and status in ({LIVE_LIST})
     ), opened as (
       insert into enrollments (id, student_id, course_id, course_version, status, created_at)
       select :id, :student_id, :course_id, :course_version, 'active', :now where not exists (select from live)
@@ -61,7 +68,9 @@ _GRANT = text(
 )
 
 
-async def claim(session: AsyncSession, student_id: UUID, course_id: UUID, order_id: UUID | None, state: str) -> bool:
+async def claim(
+    session: AsyncSession, student_id: UUID, course_id: UUID, order_id: UUID | None, state: ClaimState
+) -> bool:
     """Takes the student's one live claim on the course; False when another order or enrollment has it."""
     taken = await session.scalar(
         _CLAIM,
@@ -84,7 +93,7 @@ async def live_claim(session: AsyncSession, student_id: UUID, course_id: UUID) -
 async def refuse_claimed(session: AsyncSession, student_id: UUID, course_id: UUID) -> None:
     """Raises why the student's claim on the course could not be taken."""
     existing = await live_claim(session, student_id, course_id)
-    if existing is not None and existing.state == "claimed":
+    if existing is not None and existing.state == ClaimState.CLAIMED:
         raise CourseInOpenOrder(f"Order {existing.order_id} for this course is still open.")
     raise AlreadyEnrolled("You have this course already.")
 
@@ -96,7 +105,7 @@ with claimed as (
   from courses c
   where c.id = $2 and c.status = 'published' and c.price_amount is null and c.capacity is null
     and not exists (select from enrollments e
-                    where e.student_id = $1 and e.course_id = c.id and e.status in ({_LIVE_LIST}))
+                    where e.student_id = $1 and e.course_id = c.id and e.status in ({LIVE_LIST}))
   on conflict do nothing
   returning course_id
 ), enrolled as (
@@ -152,7 +161,7 @@ async def enroll_free(session: AsyncSession, student_id: UUID, course_id: UUID, 
         raise CourseNotForSale("There is no such course on offer.")
     if offer.price_amount:
         raise CourseNotFree("This course has a price.")
-    if not await claim(session, student_id, course_id, None, "owned"):
+    if not await claim(session, student_id, course_id, None, ClaimState.OWNED):
         await refuse_claimed(session, student_id, course_id)
     if not await seats.free(session, offer, now):
         raise SeatUnavailable("Every seat of this course is taken or held.")
@@ -208,7 +217,7 @@ async def grant(
 
 
 async def end(
-    session: AsyncSession, enrollment_id: UUID, status: str, now: datetime, *, reason: str | None = None
+    session: AsyncSession, enrollment_id: UUID, status: EnrollmentStatus, now: datetime, *, reason: str | None = None
 ) -> EnrollmentState:
     """Ends an enrollment (`withdrawn`, `expired` or `revoked`), its grants and its claim; ended stays ended."""
     enrollment = await session.get(Enrollment, enrollment_id, with_for_update=True)
@@ -227,11 +236,11 @@ async def end(
         .where(
             CourseClaim.student_id == enrollment.student_id,
             CourseClaim.course_id == enrollment.course_id,
-            CourseClaim.state == "owned",
+            CourseClaim.state == ClaimState.OWNED,
         )
-        .values(state="released")
+        .values(state=ClaimState.RELEASED)
     )
-    withdrawn = status == "withdrawn"
+    withdrawn = status == EnrollmentStatus.WITHDRAWN
     await timeline.record(
         session,
         ("enrollment", enrollment_id),

@@ -21,7 +21,7 @@ from domain.contracts.events import (
     VerificationRequested,
 )
 from domain.errors import NotFound
-from domain.identity import AlreadyDecided, InvalidToken, Role
+from domain.identity import AlreadyDecided, InvalidToken, Role, TeacherRequestStatus
 from models.identity import EmailToken, RefreshToken, Session, TeacherRequest, User, UserRole
 from services.outbox import emit
 from services.paging import keyset
@@ -230,7 +230,9 @@ async def request_to_teach(session: AsyncSession, user_id: UUID, *, review: bool
     request_id = await session.scalar(
         upsert(TeacherRequest)
         .values(id=new_id(), user_id=user_id)
-        .on_conflict_do_nothing(index_elements=["user_id"], index_where=TeacherRequest.status == "pending")
+        .on_conflict_do_nothing(
+            index_elements=["user_id"], index_where=TeacherRequest.status == TeacherRequestStatus.PENDING
+        )
         .returning(TeacherRequest.id)
     )
     if request_id is not None:
@@ -239,7 +241,7 @@ async def request_to_teach(session: AsyncSession, user_id: UUID, *, review: bool
 
 
 async def teacher_requests(
-    session: AsyncSession, *, status: str, after: tuple[UUID] | None, limit: int
+    session: AsyncSession, *, status: TeacherRequestStatus, after: tuple[UUID] | None, limit: int
 ) -> Sequence[tuple[TeacherRequest, User]]:
     """Requests of that status with who made them, oldest first; up to `limit` + 1 rows."""
     query = (
@@ -258,9 +260,9 @@ async def decide_teacher_request(
     request = await session.get(TeacherRequest, request_id, with_for_update=True)
     if request is None:
         raise NotFound("There is no such request.")
-    if request.status != "pending":
+    if request.status != TeacherRequestStatus.PENDING:
         raise AlreadyDecided(f"The request was {request.status} before.")
-    request.status = "approved" if approve else "rejected"
+    request.status = TeacherRequestStatus.APPROVED if approve else TeacherRequestStatus.REJECTED
     request.decided_at, request.decided_by = now, by
     if approve:
         await grant_role(session, request.user_id, Role.TEACHER)

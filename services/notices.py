@@ -9,7 +9,9 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from domain.contracts import events
+from domain.enrollments import EnrollmentStatus
 from domain.money import Money
+from domain.orders import OrderStatus
 from domain.timeline import reason as phrase
 from models.course import Course
 from models.enrollment import Enrollment
@@ -170,9 +172,11 @@ async def _charged(session: AsyncSession, order: Order) -> str:
 @_composes(events.OrderExpired)
 async def _expired(session: AsyncSession, event: events.OrderExpired) -> Notice | None:
     order, lines = await _order(session, event.order_id)
-    if order.status == "paid":
+    if order.status == OrderStatus.PAID:
         return None  # money that came late was faster than this message
-    why = "it was not paid in time" if order.closed_reason in (None, "expired") else phrase(order.closed_reason)
+    why = (
+        "it was not paid in time" if order.closed_reason in (None, OrderStatus.EXPIRED) else phrase(order.closed_reason)
+    )
     return Notice(
         order.student_id,
         "order.expired",
@@ -189,7 +193,7 @@ async def _expired(session: AsyncSession, event: events.OrderExpired) -> Notice 
 @_composes(events.OrderCanceled)
 async def _canceled(session: AsyncSession, event: events.OrderCanceled) -> Notice | None:
     order, lines = await _order(session, event.order_id)
-    if order.status == "paid":
+    if order.status == OrderStatus.PAID:
         return None  # money that came late was faster than this message
     return Notice(
         order.student_id,
@@ -256,7 +260,8 @@ async def _enrolled(session: AsyncSession, event: events.EnrollmentGranted) -> N
 async def _revoked(session: AsyncSession, event: events.EnrollmentRevoked) -> Notice:
     title = await _course_title(session, event.course_id)
     why = await session.scalar(select(Enrollment.ended_reason).where(Enrollment.id == event.enrollment_id))
-    because = "" if why in (None, "revoked", "expired") else f" because {phrase(str(why))}"
+    unsaid = why in (None, EnrollmentStatus.REVOKED, EnrollmentStatus.EXPIRED)
+    because = "" if unsaid else f" because {phrase(str(why))}"
     return Notice(
         event.student_id,
         "enrollment.revoked",

@@ -15,10 +15,12 @@ from domain.errors import FieldError, Invalid
 from domain.orders import (
     HOLD_AFTER,
     OPEN,
+    ClaimState,
     CourseInOpenOrder,
     CourseNotForSale,
     IdempotencyKeyReused,
     OrderNotFound,
+    OrderStatus,
     SeatUnavailable,
     Unapplied,
 )
@@ -144,7 +146,7 @@ def _new_order(
     return Order(
         id=new_id(),
         student_id=student_id,
-        status="pending",
+        status=OrderStatus.PENDING,
         currency=currency,
         list_total=sum(price.list_amount for price in prices),
         discount_total=sum(price.discount for price in prices),
@@ -173,7 +175,7 @@ async def _check_seats(session: AsyncSession, student_id: UUID, chosen: Sequence
 async def _hold(session: AsyncSession, order: Order, chosen: Sequence[Offer]) -> None:
     """Takes the student's claim on each course, and the seat that `_check_seats` found under the course's lock."""
     for offer in chosen:
-        if not await enrollments.claim(session, order.student_id, offer.id, order.id, "claimed"):
+        if not await enrollments.claim(session, order.student_id, offer.id, order.id, ClaimState.CLAIMED):
             await enrollments.refuse_claimed(session, order.student_id, offer.id)
         await seats.hold(session, offer, order.id, order.expires_at + HOLD_AFTER)
 
@@ -293,8 +295,8 @@ async def record_checkout(
             "expires_at": checkout.expires_at,
         },
     )
-    if order.status == "pending":
-        order.status = "paying"
+    if order.status == OrderStatus.PENDING:
+        order.status = OrderStatus.PAYING
     await timeline.record(
         session,
         ("order", order_id),
@@ -312,19 +314,19 @@ async def close(session: AsyncSession, order: Order, reason: str, now: datetime)
 
     What it held is given back.
     """
-    canceled = reason == "canceled"
-    order.status = "canceled" if canceled else "expired"
+    canceled = reason == OrderStatus.CANCELED
+    order.status = OrderStatus.CANCELED if canceled else OrderStatus.EXPIRED
     order.closed_reason, order.closed_at = reason, now
     await seats.release(session, order.id)
     await session.execute(
         update(CourseClaim)
-        .where(CourseClaim.order_id == order.id, CourseClaim.state == "claimed")
-        .values(state="released")
+        .where(CourseClaim.order_id == order.id, CourseClaim.state == ClaimState.CLAIMED)
+        .values(state=ClaimState.RELEASED)
     )
     await timeline.record(
         session,
         ("order", order.id),
-        f"order.{reason}" if reason in ("canceled", "expired") else "order.refused",
+        f"order.{reason}" if reason == order.status else "order.refused",
         now,
         actor="student" if canceled else "system",
         actor_id=order.student_id if canceled else None,

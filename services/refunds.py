@@ -11,7 +11,7 @@ from core.integrations.stripe import StripeRefund
 from domain import ledger as postings
 from domain.contracts.events import PaymentReturned
 from domain.contracts.processes import RefundState
-from domain.refunds import FINAL, RefundNotFound
+from domain.refunds import FINAL, RefundNotFound, RefundStatus
 from models.order import Order
 from models.payment import Payment, Refund
 from services import ledger, outbox, timeline
@@ -27,7 +27,7 @@ async def request_stray(session: AsyncSession, payment: Payment, now: datetime) 
         currency=payment.currency,
         source="duplicate",
         reason=payment.unapplied_reason or "duplicate",
-        status="reserved",
+        status=RefundStatus.RESERVED,
         attempt=1,
         created_at=now,
     )
@@ -56,7 +56,7 @@ async def next_attempt(session: AsyncSession, refund_id: UUID) -> RefundState:
     """Stripe refused the last attempt for good, so the next one needs a new key."""
     refund = await lock(session, refund_id)
     refund.attempt += 1
-    refund.status, refund.attempted_at, refund.stripe_refund = "reserved", None, None
+    refund.status, refund.attempted_at, refund.stripe_refund = RefundStatus.RESERVED, None, None
     return RefundState(status=refund.status)
 
 
@@ -83,7 +83,7 @@ async def record(
             session, subject, "refund.submitted", now, key=key, next_step="Stripe pays it out", **money
         )
     if seen.status in ("failed", "canceled"):
-        refund.status, refund.failure = "needs_manual", seen.failure_reason or seen.status
+        refund.status, refund.failure = RefundStatus.NEEDS_MANUAL, seen.failure_reason or seen.status
         await timeline.record(
             session,
             subject,
@@ -96,7 +96,7 @@ async def record(
     elif seen.status == "succeeded" and seen.balance_transaction is not None:
         await _settle(session, refund, seen, seen.balance_transaction, now, workflow_id)
     else:
-        refund.status = "pending"
+        refund.status = RefundStatus.PENDING
     return RefundState(status=refund.status)
 
 
@@ -108,7 +108,7 @@ async def _settle(
     now: datetime,
     workflow_id: str,
 ) -> None:
-    refund.status, refund.settled_at, refund.stripe_balance_txn = "succeeded", now, settlement.txn
+    refund.status, refund.settled_at, refund.stripe_balance_txn = RefundStatus.SUCCEEDED, now, settlement.txn
     for entry in postings.refund_settle(
         refund_id=refund.id,
         order_id=refund.order_id,

@@ -9,7 +9,7 @@ from workflows.shared.process import RECHECK, Process
 with workflow.unsafe.imports_passed_through():
     from activities.enrollments import EnrollmentActivities
     from domain.contracts.processes import EndEnrollment, EnrollmentState, ProcessInput
-    from domain.enrollments import EnrollmentEnded
+    from domain.enrollments import EnrollmentEnded, EnrollmentStatus
 
 
 @workflow.defn(name="Enrollment")
@@ -42,7 +42,7 @@ class EnrollmentWorkflow(Process):
 
     @property
     def _ended(self) -> bool:
-        return self._enrollment is not None and self._enrollment.status != "active"
+        return self._enrollment is not None and self._enrollment.status != EnrollmentStatus.ACTIVE
 
     @workflow.run
     async def run(self, input: ProcessInput) -> EnrollmentState:
@@ -57,21 +57,21 @@ class EnrollmentWorkflow(Process):
     async def _study(self) -> None:
         last_day = self._known.expires_at
         until = last_day or workflow.now() + RECHECK
-        self._show("active", "the student", until, "end access" if last_day else "look again")
+        self._show(EnrollmentStatus.ACTIVE, "the student", until, "end access" if last_day else "look again")
         woken = await self._wait(until, "end of access" if last_day else "look again", wakes=lambda: self._withdraw)
         self._poked = False
         if self._withdraw:
-            await self._end("withdrawn")
+            await self._end(EnrollmentStatus.WITHDRAWN)
             return
         await self._read()  # the last day may have moved while we slept
         expires_at = self._known.expires_at
         if not woken and not self._ended and expires_at is not None and expires_at <= workflow.now():
-            await self._end("expired")
+            await self._end(EnrollmentStatus.EXPIRED)
 
     async def _read(self) -> None:
         self._enrollment = await self._step(EnrollmentActivities.read, self._subject, DB, "read the enrollment")
 
-    async def _end(self, status: str) -> None:
+    async def _end(self, status: EnrollmentStatus) -> None:
         self._enrollment = await self._step(
             EnrollmentActivities.end,
             lambda: EndEnrollment(enrollment_id=self._input.subject_id, status=status, now=workflow.now()),

@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
         ProcessInput,
         RecordCheckout,
     )
-    from domain.orders import OPEN, POLL_AFTER, SETTLE_POLL, CheckoutRefused, OrderClosed, PaymentUnderWay
+    from domain.orders import OPEN, POLL_AFTER, SETTLE_POLL, CheckoutRefused, OrderClosed, OrderStatus, PaymentUnderWay
 
 MAX_CHECKOUTS = 3
 """Checkout Sessions Stripe may refuse for good before the order is given up."""
@@ -77,7 +77,7 @@ class OrderWorkflow(Process):
 
     @workflow.run
     async def run(self, input: ProcessInput) -> OrderState:
-        self._show("pending", "the payment page")
+        self._show(OrderStatus.PENDING, "the payment page")
         await self._open_checkout()
         while self._open:
             await self._await_payment()
@@ -105,7 +105,7 @@ class OrderWorkflow(Process):
                 if not self._open:  # woken after its end: late, double or disputed money
                     self._poked = True
                 elif not self._order.has_checkout:  # it costs nothing
-                    await self._reconcile(PaymentsSeen(open=False), close="expired")
+                    await self._reconcile(PaymentsSeen(open=False), close=OrderStatus.EXPIRED)
             else:
                 await self._record(opened.checkout)
             return
@@ -123,17 +123,17 @@ class OrderWorkflow(Process):
         poll_at = self._known.expires_at + POLL_AFTER
         if poll_at <= workflow.now():  # money is under way at a bank
             poll_at = workflow.now() + SETTLE_POLL
-        self._show("paying", "payment", poll_at, "read Stripe, give the seats back")
+        self._show(OrderStatus.PAYING, "payment", poll_at, "read Stripe, give the seats back")
         woken = await self._wait(poll_at, "the checkout has ended")
         self._poked = False
         if woken and not self._cancel:
             seen = await self._read()
-            await self._reconcile(seen, close=None if seen.open else "expired")
+            await self._reconcile(seen, close=None if seen.open else OrderStatus.EXPIRED)
         else:
             seen = await self._step(
                 PaymentActivities.close_checkouts, self._subject, STRIPE, "end the payment page at Stripe"
             )
-            reason = "canceled" if self._cancel else "expired"
+            reason = OrderStatus.CANCELED if self._cancel else OrderStatus.EXPIRED
             await self._reconcile(seen, close=None if seen.open else reason)
             self._cancel = False  # done, or refused because the payment is under way
         self._continue_if_long()

@@ -8,7 +8,7 @@ from workflows.shared.process import Process, Refused
 with workflow.unsafe.imports_passed_through():
     from activities.refunds import RefundActivities
     from domain.contracts.processes import ProcessInput, RefundState
-    from domain.refunds import POLL, RefundAttemptSpent
+    from domain.refunds import POLL, RefundAttemptSpent, RefundStatus
 
 _SPENT = RefundAttemptSpent.__name__
 _REFUSED = frozenset({"StripeRefused", _SPENT})
@@ -26,18 +26,18 @@ class RefundWorkflow(Process):
     async def run(self, input: ProcessInput) -> RefundState:
         self._show("submitting", "Stripe")
         refund = await self._submit()
-        while refund.status != "succeeded":
-            if refund.status == "needs_manual":
+        while refund.status != RefundStatus.SUCCEEDED:
+            if refund.status == RefundStatus.NEEDS_MANUAL:
                 await self._ask_operator("RefundFailed")
                 refund = await self._submit_again()
                 continue
             poll_at = workflow.now() + POLL
-            self._show("pending", "the refund at Stripe", poll_at, "read Stripe")
+            self._show(RefundStatus.PENDING, "the refund at Stripe", poll_at, "read Stripe")
             await self._wait(poll_at, "read Stripe for the refund")
             self._poked = False
             refund = await self._step(RefundActivities.read, self._subject, STRIPE, "read the refund at Stripe")
             self._continue_if_long()
-        self._show("succeeded", "nothing")
+        self._show(RefundStatus.SUCCEEDED, "nothing")
         await self._finish()
         return refund
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter
 from api.container import AppContainer
 from api.deps import Container, ReadTx, requires
 from api.pagination import Page, Paging, cut_page
-from api.schemas.admin_teachers import RequestStatus, TeacherDecision, TeacherRequestRead
+from api.schemas.admin_teachers import TeacherDecision, TeacherRequestRead
 from core import clock
-from domain.identity import Permission, Principal
+from domain.identity import Permission, Principal, TeacherRequestStatus
 from services import identity
 
 router = APIRouter(prefix="/admin/teacher-requests", tags=["admin"])
@@ -20,7 +20,7 @@ Granter = Annotated[Principal, requires(Permission.TEACHER_GRANT)]
 
 @router.get("")
 async def list_requests(
-    session: ReadTx, _: Granter, paging: Paging, status: RequestStatus = RequestStatus.PENDING
+    session: ReadTx, _: Granter, paging: Paging, status: TeacherRequestStatus = TeacherRequestStatus.PENDING
 ) -> Page[TeacherRequestRead]:
     """Requests to teach, oldest first."""
     found = await identity.teacher_requests(session, status=status, after=paging.after(UUID), limit=paging.limit)
@@ -31,7 +31,7 @@ async def list_requests(
             user_id=request.user_id,
             email=user.email,
             name=user.name,
-            status=RequestStatus(request.status),
+            status=TeacherRequestStatus(request.status),
             created_at=request.created_at,
             decided_at=request.decided_at,
             decided_by=request.decided_by,

@@ -12,7 +12,7 @@ from api.schemas.enrollments import EnrollmentRead
 from api.schemas.timeline import TimelineRead, timeline_read
 from core import clock
 from core.ids import new_id
-from domain.enrollments import LIVE, EnrollmentEnded
+from domain.enrollments import LIVE, EnrollmentEnded, EnrollmentStatus
 from domain.identity import Permission, Principal
 from services import enrollments, timeline
 
@@ -52,7 +52,7 @@ async def withdraw(enrollment_id: UUID, container: Container, principal: Student
     """Leaves the course. Access ends at once; it does not give money back."""
     async with container.db.read() as session:
         enrollment = await enrollments.get_own(session, enrollment_id, principal.user_id)
-    if enrollment.status == "withdrawn":
+    if enrollment.status == EnrollmentStatus.WITHDRAWN:
         return EnrollmentRead.model_validate(enrollment)
     if enrollment.status not in LIVE:
         raise EnrollmentEnded(f"The enrollment is {enrollment.status}.")

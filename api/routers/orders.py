@@ -16,7 +16,7 @@ from core import clock, failpoints
 from core.ids import new_id
 from domain.errors import ServiceUnavailable
 from domain.identity import Permission, Principal
-from domain.orders import OPEN, OrderClosed
+from domain.orders import OPEN, OrderClosed, OrderStatus
 from models.order import Order
 from services import orders, timeline
 
@@ -54,7 +54,7 @@ async def place_order(
         )
     failpoints.hit("api.order_placed")
     response.headers["Location"] = f"/v1/orders/{order.id}"
-    if order.status == "pending":
+    if order.status == OrderStatus.PENDING:
         try:
             await container.gateway.place_order(order.id, update_id=key)
         except ServiceUnavailable:
@@ -74,7 +74,7 @@ async def cancel_order(order_id: UUID, container: Container, principal: Buyer) -
     """Gives an unpaid order up and its seats back. Refused when the order has ended or its payment was faster."""
     async with container.db.read() as session:
         order = await orders.get_own(session, order_id, principal.user_id)
-    if order.status == "canceled":
+    if order.status == OrderStatus.CANCELED:
         async with container.db.read() as session:
             return await _read(session, order)
     if order.status not in OPEN:
@@ -82,7 +82,7 @@ async def cancel_order(order_id: UUID, container: Container, principal: Buyer) -
     await container.gateway.cancel_order(order_id, update_id=f"cancel-{new_id()}")
     async with container.db.read() as session:
         order = await orders.get_own(session, order_id, principal.user_id)
-        if order.status not in OPEN and order.status != "canceled":
+        if order.status not in OPEN and order.status != OrderStatus.CANCELED:
             raise OrderClosed(f"The order is {order.status}.")
         return await _read(session, order)
 
@@ -111,7 +111,7 @@ async def _visible(session: AsyncSession, order_id: UUID, principal: Principal) 
 async def _read(session: AsyncSession, order: Order) -> OrderRead:
     return OrderRead(
         id=order.id,
-        status=order.status,
+        status=OrderStatus(order.status),
         currency=order.currency,
         list_total=order.list_total,
         discount_total=order.discount_total,

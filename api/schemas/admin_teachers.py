@@ -1,16 +1,10 @@
 """Requests to teach, as administrators see them."""
 
 from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from api.schemas.base import ResponseModel
-
-
-class RequestStatus(StrEnum):
-    PENDING = "pending"
-    APPROVED = "approved"
-    REJECTED = "rejected"
+from domain.identity import TeacherRequestStatus
 
 
 class TeacherRequestRead(ResponseModel):
@@ -18,7 +12,7 @@ class TeacherRequestRead(ResponseModel):
     user_id: UUID
     email: str
     name: str
-    status: RequestStatus
+    status: TeacherRequestStatus
     created_at: datetime
     decided_at: datetime | None
     decided_by: UUID | None
@@ -27,6 +21,6 @@ class TeacherRequestRead(ResponseModel):
 class TeacherDecision(ResponseModel):
     id: UUID
     user_id: UUID
-    status: RequestStatus
+    status: TeacherRequestStatus
     decided_at: datetime
     decided_by: UUID

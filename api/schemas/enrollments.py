@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from api.schemas.base import ResponseModel
+from domain.enrollments import EnrollmentStatus
 
 
 class EnrollmentRead(ResponseModel):
@@ -12,7 +13,7 @@ class EnrollmentRead(ResponseModel):
     id: UUID
     course_id: UUID
     course_version: int
-    status: str
+    status: EnrollmentStatus
     created_at: datetime
     expires_at: datetime | None
     ended_at: datetime | None

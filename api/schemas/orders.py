@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from api.schemas.base import Id, RequestModel, ResponseModel
-from domain.orders import MAX_LINES
+from domain.orders import MAX_LINES, OrderStatus
 
 
 class OrderItem(RequestModel):
@@ -39,7 +39,7 @@ class OrderRead(ResponseModel):
     """`checkout_url` is where to pay, while the order waits for it."""
 
     id: UUID
-    status: str
+    status: OrderStatus
     currency: str
     list_total: int
     discount_total: int
@@ -52,4 +52,8 @@ class OrderRead(ResponseModel):
     paid_at: datetime | None
     settled_at: datetime | None
     closed_at: datetime | None
-    closed_reason: str | None
+    closed_reason: str | None = Field(
+        description="Why it ended unpaid: `canceled`, `expired`, `payment_failed`, `checkout_refused`, `course_full`, "
+        "or why its payment bought nothing: `amount_mismatch`, `currency_mismatch`, `livemode_mismatch`, "
+        "`already_owned`, `in_open_order`."
+    )

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from core import clock
 from core.settings import Settings
+from domain.enrollments import EnrollmentStatus
 from domain.identity import Role
 from services import enrollments
 from tests.api.conftest import serving
@@ -195,7 +196,9 @@ async def test_an_enrollment_that_was_ended_cannot_be_left(shop: Counter) -> Non
     student = await shop.account()
     enrollment = await enrolled(shop, student, await shop.course(None))
     async with shop.db.transaction() as session:
-        await enrollments.end(session, UUID(enrollment["id"]), "revoked", clock.now(), reason="chargeback")
+        await enrollments.end(
+            session, UUID(enrollment["id"]), EnrollmentStatus.REVOKED, clock.now(), reason="chargeback"
+        )
     answer = await withdraw(shop, student, enrollment["id"])
     assert problem(answer) == (409, "EnrollmentEnded", [])
     told = (await shop.get(f"/enrollments/{enrollment['id']}/timeline", student))["items"]

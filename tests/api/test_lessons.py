@@ -8,6 +8,7 @@ from api.container import AppContainer
 from api.schemas.lessons import LessonRead
 from core import clock
 from core.db import Database
+from domain.enrollments import EnrollmentStatus
 from services import enrollments
 from tests.api.conftest import MakeAccount, MakeUser
 from tests.support.authoring import PDF, Author, fetch, problem
@@ -99,7 +100,7 @@ async def test_only_students_of_the_course_read_its_lessons(
         assert (await author.client.get(path, headers=await make_user())).status_code == 404, path
 
     async with db.transaction() as session:
-        await enrollments.end(session, enrollment.id, "withdrawn", clock.now())
+        await enrollments.end(session, enrollment.id, EnrollmentStatus.WITHDRAWN, clock.now())
     assert (await author.client.get(url, headers=student.headers)).status_code == 404
 
 

@@ -6,7 +6,11 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from api.pagination import MAX_LIMIT
 from api.routes import operations
-from domain.identity import Permission, Role, permissions_of
+from domain.courses import CourseStatus
+from domain.enrollments import EnrollmentStatus
+from domain.identity import Permission, Role, TeacherRequestStatus, permissions_of
+from domain.orders import OrderStatus
+from domain.uploads import UploadStatus
 from tests.api.conftest import MakeUser
 
 PUBLIC = {
@@ -120,3 +124,16 @@ def test_request_bodies_refuse_unknown_fields(app: FastAPI) -> None:
     assert bodies
     for name in bodies:
         assert document["components"]["schemas"][name].get("additionalProperties") is False, name
+
+
+def test_clients_read_which_states_there_are(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    for name, states in (
+        ("OrderRead", OrderStatus),
+        ("EnrollmentRead", EnrollmentStatus),
+        ("TeacherRequestRead", TeacherRequestStatus),
+        ("CourseRead", CourseStatus),
+        ("UploadRead", UploadStatus),
+    ):
+        status = schemas[name]["properties"]["status"]["$ref"].rpartition("/")[2]
+        assert schemas[status]["enum"] == list(states)

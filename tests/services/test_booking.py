@@ -13,6 +13,7 @@ from activities.orders import OrderActivities
 from core.ids import new_id
 from core.settings import Settings
 from domain.contracts.processes import ApplyPayments, PaymentsSeen
+from domain.enrollments import EnrollmentStatus
 from domain.ledger import InvalidPosting
 from domain.orders import CourseInOpenOrder, OrderNotFound, SeatUnavailable
 from models.order import Order
@@ -441,7 +442,7 @@ async def test_a_withdrawn_course_can_be_bought_again(till: Till) -> None:
     await till.pay(await till.place(student, course))
     [(enrollment,)] = await till.rows("select id from enrollments where student_id = :id", id=student)
     async with till.db.transaction() as session:
-        ended = await enrollments.end(session, enrollment, "withdrawn", NOW)
+        ended = await enrollments.end(session, enrollment, EnrollmentStatus.WITHDRAWN, NOW)
     assert ended.status == "withdrawn"
     assert await till.told("enrollment", enrollment) == [
         ("system", "enrollment.granted"), ("student", "enrollment.withdrawn"),

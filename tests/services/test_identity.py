@@ -231,7 +231,7 @@ async def test_two_administrators_decide_a_request_once(db: Database, email: str
             return decided.status
 
     outcomes = await asyncio.gather(decide(approve=True), decide(approve=False), return_exceptions=True)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyDecided", "str"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["AlreadyDecided", "TeacherRequestStatus"]
     assert ("approved" in outcomes) is (await roles(db, user_id) == {"student", "teacher"})
     with pytest.raises(AlreadyDecided):
         await decide(approve=True)
