@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
+from uuid import UUID
 
 import structlog
 from fastapi import Depends, Request, Security
@@ -82,3 +83,8 @@ public: Any = Depends(anonymous)
 
 optional_principal: Any = Depends(_principal)
 """`caller: Annotated[Principal | None, optional_principal]` on a public route that shows more to some."""
+
+
+def whose(principal: Principal) -> UUID | None:
+    """Whose orders and enrollments the caller may see; None for everybody's."""
+    return None if principal.can(Permission.PROCESS_READ) else principal.user_id

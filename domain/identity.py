@@ -7,6 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from domain.errors import Conflict, DomainError, FieldError, Forbidden, Invalid, Kind
+from domain.texts import one_line
 
 PASSWORD_MIN = 8
 PASSWORD_MAX = 256
@@ -163,11 +164,8 @@ def check_email(email: str) -> None:
 
 
 def normalize_name(name: str) -> str:
-    """One line, without control characters or doubled spaces (it ends up in mail headers and logs).
-
-    Raises `Invalid` when nothing is left.
-    """
-    visible = re.sub(r"\s+", " ", "".join(ch if ch.isprintable() else " " for ch in name)).strip()
+    """The name as one line (it ends up in mail headers and logs); raises `Invalid` when nothing is left."""
+    visible = one_line(name)
     if not visible:
         raise Invalid("A name is needed.", errors=[FieldError("name", "A name is needed.", "empty")])
     return visible

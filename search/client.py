@@ -10,9 +10,6 @@ from opensearchpy import AsyncOpenSearch, NotFoundError, RequestError, Transport
 from core.settings import OpenSearchSettings
 from domain.errors import ServiceUnavailable
 
-RETRY_AFTER = 5
-"""Seconds a client is asked to wait while OpenSearch is away."""
-
 _CONNECTIONS = 32
 
 
@@ -79,11 +76,11 @@ class SearchClient:
         try:
             return await self._client.transport.perform_request(method, path, params=options, body=body)
         except NotFoundError as error:
-            raise IndexMissing("The search index is being built.", retry_after=RETRY_AFTER) from error
+            raise IndexMissing("The search index is being built.") from error
         except RequestError as error:
             raise QueryRefused(str(error)) from error
         except TransportError as error:
-            raise SearchUnavailable("Search does not answer at the moment.", retry_after=RETRY_AFTER) from error
+            raise SearchUnavailable("Search does not answer at the moment.") from error
 
     async def ping(self) -> None:
         """Raises `SearchUnavailable` unless OpenSearch answers."""

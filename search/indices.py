@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from core.settings import OpenSearchSettings
-from search.client import RETRY_AFTER, SearchClient, SearchUnavailable
+from search.client import SearchClient, SearchUnavailable
 from search.documents import Entry
 from search.mappings import EVERY_COURSE, MAPPINGS, SETTINGS, VERSION
 
@@ -132,5 +132,5 @@ def _check(items: Sequence[dict[str, dict[str, Any]]]) -> None:
                 continue
             message = f"{error['type']}: {error['reason']}"
             if result["status"] == 429 or result["status"] >= 500:
-                raise SearchUnavailable(message, retry_after=RETRY_AFTER)
+                raise SearchUnavailable(message)
             raise DocumentRefused(message)

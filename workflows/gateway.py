@@ -39,7 +39,6 @@ from workflows.shared.process import Process
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_RETRY_AFTER = 5
 _PAGES = {"order": "orders", "enrollment": "enrollments"}
 """Where the API shows a subject; other kinds have no page of their own."""
 _REFUSALS: dict[str, type[DomainError]] = {
@@ -56,13 +55,13 @@ def _unavailable(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R
         except WorkflowUpdateFailedError as error:
             raise _refusal(error.cause) from error
         except (WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError) as error:
-            raise ServiceUnavailable("The process did not answer in time.", retry_after=_RETRY_AFTER) from error
+            raise ServiceUnavailable("The process did not answer in time.") from error
         except RPCError as error:
             if error.status == RPCStatusCode.NOT_FOUND:
                 raise ProcessEnded("The process is not running.") from error
-            raise ServiceUnavailable("Temporal does not answer.", retry_after=_RETRY_AFTER) from error
+            raise ServiceUnavailable("Temporal does not answer.") from error
         except RuntimeError as error:  # a lazy client that cannot connect
-            raise ServiceUnavailable("Temporal cannot be reached.", retry_after=_RETRY_AFTER) from error
+            raise ServiceUnavailable("Temporal cannot be reached.") from error
 
     return wrapper
 
@@ -71,8 +70,7 @@ def _refusal(cause: BaseException | None) -> DomainError:
     """The refusal an update failed with; one that ended with its process says so."""
     if not isinstance(cause, ApplicationError):
         return ProcessEnded(str(cause))
-    refusal = _REFUSALS.get(cause.type or "", ProcessEnded)
-    return refusal(cause.message, retry_after=_RETRY_AFTER if refusal is ProcessStuck else None)
+    return _REFUSALS.get(cause.type or "", ProcessEnded)(cause.message)
 
 
 class ProcessGateway:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter
 
-from api.deps import Container, ReadTx, requires
+from api.deps import Container, ReadTx, requires, whose
 from api.pagination import Page, Paging, cut_page
 from api.schemas.enrollments import EnrollmentRead
 from api.schemas.timeline import TimelineRead, timeline_read
@@ -44,7 +44,7 @@ async def my_enrollments(session: ReadTx, principal: Reader, paging: Paging) -> 
 @router.get("/enrollments/{enrollment_id}")
 async def read_enrollment(enrollment_id: UUID, session: ReadTx, principal: Reader) -> EnrollmentRead:
     """One enrollment; administrators see anyone's."""
-    return EnrollmentRead.model_validate(await enrollments.get_own(session, enrollment_id, _owner(principal)))
+    return EnrollmentRead.model_validate(await enrollments.get_own(session, enrollment_id, whose(principal)))
 
 
 @router.post("/enrollments/{enrollment_id}/withdraw")
@@ -64,11 +64,6 @@ async def withdraw(enrollment_id: UUID, container: Container, principal: Student
 @router.get("/enrollments/{enrollment_id}/timeline")
 async def enrollment_timeline(enrollment_id: UUID, session: ReadTx, principal: Reader) -> TimelineRead:
     """Everything that happened to the enrollment, and why."""
-    await enrollments.get_own(session, enrollment_id, _owner(principal))
+    await enrollments.get_own(session, enrollment_id, whose(principal))
     staff = principal.can(Permission.PROCESS_READ)
     return timeline_read(await timeline.read(session, ("enrollment", enrollment_id), staff=staff))
-
-
-def _owner(principal: Principal) -> UUID | None:
-    """Whose rows the caller may see; None for anyone's."""
-    return None if principal.can(Permission.PROCESS_READ) else principal.user_id

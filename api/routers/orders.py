@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.deps import Container, ReadTx, requires
+from api.deps import Container, ReadTx, requires, whose
 from api.idempotency import IdempotencyKey
 from api.pagination import Page, Paging, cut_page
 from api.schemas.orders import OrderCreate, OrderLineRead, OrderRead
@@ -66,7 +66,7 @@ async def place_order(
 @router.get("/orders/{order_id}")
 async def read_order(order_id: UUID, session: ReadTx, principal: Reader) -> OrderRead:
     """One order; administrators see anyone's."""
-    return await _read(session, await _visible(session, order_id, principal))
+    return await _read(session, await orders.get_own(session, order_id, whose(principal)))
 
 
 @router.post("/orders/{order_id}/cancel")
@@ -90,7 +90,7 @@ async def cancel_order(order_id: UUID, container: Container, principal: Buyer) -
 @router.get("/orders/{order_id}/timeline")
 async def order_timeline(order_id: UUID, session: ReadTx, principal: Reader) -> TimelineRead:
     """Everything that happened to the order, why, and what was planned next."""
-    await _visible(session, order_id, principal)
+    await orders.get_own(session, order_id, whose(principal))
     staff = principal.can(Permission.PROCESS_READ)
     return timeline_read(await timeline.read(session, ("order", order_id), staff=staff))
 
@@ -101,11 +101,6 @@ async def my_orders(session: ReadTx, principal: Reader, paging: Paging) -> Page[
     rows = await orders.page(session, principal.user_id, after=paging.after(datetime, UUID), limit=paging.limit)
     shown, cursor = cut_page(rows, paging.limit, lambda order: (order.created_at, order.id))
     return Page(items=[await _read(session, order) for order in shown], next_cursor=cursor)
-
-
-async def _visible(session: AsyncSession, order_id: UUID, principal: Principal) -> Order:
-    anyone = principal.can(Permission.PROCESS_READ)
-    return await orders.get_own(session, order_id, None if anyone else principal.user_id)
 
 
 async def _read(session: AsyncSession, order: Order) -> OrderRead:

@@ -14,6 +14,7 @@ import aiosmtplib
 
 from core import clock
 from core.settings import SMTPSettings
+from domain.texts import one_line
 
 SEND_LIMIT = 45.0
 """Seconds in which a mail server has to take a mail, from connecting to the answer after the text."""
@@ -93,8 +94,8 @@ class SMTPMailer:
         user, _, domain = mail.to_address.rpartition("@")
         message = EmailMessage()
         message["From"] = Address(self._sender_name, addr_spec=self._sender)
-        message["To"] = Address(_line(mail.to_name), user, domain)
-        message["Subject"] = _line(mail.subject)
+        message["To"] = Address(one_line(mail.to_name), user, domain)
+        message["Subject"] = one_line(mail.subject)
         message["Date"] = format_datetime(clock.now())
         message["Message-ID"] = f"<{mail.id}@{self._sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"
@@ -105,8 +106,3 @@ class SMTPMailer:
 
 def _verdict(code: int) -> Exception:
     return MailRefused(code) if code >= 500 else MailUnavailable(f"SMTP {code}")
-
-
-def _line(text: str) -> str:
-    """A header is one line: names and titles come from people."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

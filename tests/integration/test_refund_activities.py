@@ -17,11 +17,22 @@ from domain import ledger as postings
 from domain.contracts.processes import RefundState, Subject
 from models.payment import Payment, Refund
 from tests.integration.stripe_sandbox import KEY, Served, serve
+from tests.support import isolation
 from tests.support.scenes import add_order, add_stray_payment, add_user
 from tests.support.sold import book
+from tests.support.stack import Servers
 
 STRAY = 2100
 Submit = Callable[..., Awaitable[RefundState]]
+
+
+@pytest.fixture(scope="module")
+async def db(servers: Servers) -> AsyncIterator[Database]:
+    """Of its own: what is booked here without an order's other half would break every other test's books."""
+    async with isolation.corner(servers) as settings:
+        database = Database(settings.database, application_name="tests")
+        yield database
+        await database.dispose()
 
 
 @pytest.fixture

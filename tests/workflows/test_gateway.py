@@ -74,9 +74,8 @@ async def test_a_process_that_does_not_answer_in_time_goes_on(lab: Lab) -> None:
     order = lab.world.order()
     async with order.held("payments.open_checkout"):
         await lab.gateway.ensure("order", order.id)
-        with pytest.raises(ServiceUnavailable) as refused:
+        with pytest.raises(ServiceUnavailable):
             await hasty.place_order(order.id, update_id="place")
-        assert refused.value.retry_after == 5
     assert (await lab.gateway.place_order(order.id, update_id="place")).has_checkout
     assert order.count("payments.open_checkout") == 1
 
