@@ -25,19 +25,7 @@ async def list_requests(
     """Requests to teach, oldest first."""
     found = await identity.teacher_requests(session, status=status, after=paging.after(UUID), limit=paging.limit)
     rows, next_cursor = cut_page(found, paging.limit, lambda row: (row[0].id,))
-    items = [
-        TeacherRequestRead(
-            id=request.id,
-            user_id=request.user_id,
-            email=user.email,
-            name=user.name,
-            status=TeacherRequestStatus(request.status),
-            created_at=request.created_at,
-            decided_at=request.decided_at,
-            decided_by=request.decided_by,
-        )
-        for request, user in rows
-    ]
+    items = [TeacherRequestRead.of(request, email=user.email, name=user.name) for request, user in rows]
     return Page(items=items, next_cursor=next_cursor)
 
 

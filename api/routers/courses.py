@@ -16,7 +16,6 @@ from api.schemas.courses import (
     ModuleRead,
     ModuleWrite,
     OutlineRead,
-    PriceRead,
     TeacherRead,
 )
 from domain.courses import ModuleOrder
@@ -162,12 +161,9 @@ async def _answer(response: Response, session: Tx, reader: Principal | None, cou
 
 
 def _read(course: Course, teacher: str) -> CourseRead:
-    has_price = course.price_amount is not None and course.price_currency is not None
-    fields = {name: getattr(course, name) for name in CourseRead.model_fields if name not in ("price", "teacher")}
-    return CourseRead(
-        **fields,
+    free = course.price_amount is None
+    return CourseRead.of(
+        course,
         teacher=TeacherRead(id=course.owner_id, name=teacher),
-        price=PriceRead.model_validate({"amount": course.price_amount, "currency": course.price_currency})
-        if has_price
-        else None,
+        price=None if free else {"amount": course.price_amount, "currency": course.price_currency},
     )

@@ -28,7 +28,7 @@ async def enroll(course_id: UUID, container: Container, principal: Student) -> E
     now = clock.now()
     enrolled = await enrollments.enroll_at_once(container.db, principal.user_id, course_id, now)
     if enrolled is not None:
-        return EnrollmentRead(**{name: enrolled[name] for name in EnrollmentRead.model_fields})
+        return EnrollmentRead.model_validate(dict(enrolled), extra="ignore")
     async with container.db.transaction() as session:
         return EnrollmentRead.model_validate(await enrollments.enroll_free(session, principal.user_id, course_id, now))
 

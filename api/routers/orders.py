@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.deps import Container, ReadTx, requires, whose
 from api.idempotency import IdempotencyKey
 from api.pagination import Page, Paging, cut_page
-from api.schemas.orders import OrderCreate, OrderLineRead, OrderRead
+from api.schemas.orders import OrderCreate, OrderRead
 from api.schemas.timeline import TimelineRead, timeline_read
 from core import clock, failpoints
 from core.ids import new_id
@@ -104,20 +104,5 @@ async def my_orders(session: ReadTx, principal: Reader, paging: Paging) -> Page[
 
 
 async def _read(session: AsyncSession, order: Order) -> OrderRead:
-    return OrderRead(
-        id=order.id,
-        status=OrderStatus(order.status),
-        currency=order.currency,
-        list_total=order.list_total,
-        discount_total=order.discount_total,
-        tax_total=order.tax_total,
-        gross=order.gross,
-        lines=[OrderLineRead.model_validate(line) for line in await orders.lines_of(session, order.id)],
-        checkout_url=await orders.checkout_url(session, order),
-        expires_at=order.expires_at,
-        created_at=order.created_at,
-        paid_at=order.paid_at,
-        settled_at=order.settled_at,
-        closed_at=order.closed_at,
-        closed_reason=order.closed_reason,
-    )
+    lines = await orders.lines_of(session, order.id)
+    return OrderRead.of(order, lines=lines, checkout_url=await orders.checkout_url(session, order))

@@ -67,5 +67,4 @@ def _read(upload: Upload, links: list[SignedLink]) -> UploadRead:
         UploadPartRead(number=number, size=sizes[number - 1], url=link.url, expires_at=link.expires_at)
         for number, link in enumerate(links, start=1)
     ]
-    fields = {name: getattr(upload, name) for name in UploadRead.model_fields if name != "parts"}
-    return UploadRead(**fields, parts=parts)
+    return UploadRead.of(upload, parts=parts)

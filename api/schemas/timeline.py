@@ -28,16 +28,5 @@ class TimelineRead(ResponseModel):
 def timeline_read(entries: Iterable[TimelineEntry]) -> TimelineRead:
     """The entries with their sentences."""
     return TimelineRead(
-        items=[
-            TimelineEntryRead(
-                at=entry.at,
-                actor=entry.actor,
-                kind=entry.kind,
-                message=sentence(entry.kind, entry.details),
-                details=entry.details,
-                next_step=entry.next_step,
-                next_at=entry.next_at,
-            )
-            for entry in entries
-        ]
+        items=[TimelineEntryRead.of(entry, message=sentence(entry.kind, entry.details)) for entry in entries]
     )
