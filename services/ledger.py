@@ -1,6 +1,6 @@
 """Posting to the double-entry ledger, and reading it. Amounts are minor units, debit > 0, credit < 0."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -87,24 +87,6 @@ class EntryRecord:
     balance_after: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionRecord:
-    """A posting as booked."""
-
-    id: UUID
-    posting_key: str
-    kind: str
-    currency: str
-    occurred_at: datetime
-    posted_at: datetime
-    stripe_balance_txn: str | None
-    stripe_object: str | None
-    workflow_id: str | None
-    actor: str
-    memo: Mapping[str, str]
-    entries: tuple[EntryRecord, ...]
-
-
 async def post(
     session: AsyncSession, posting: Posting, *, actor: str, occurred_at: datetime, workflow_id: str | None = None
 ) -> PostedTransaction:
@@ -154,7 +136,7 @@ async def balance(session: AsyncSession, code: str, *, currency: str, owner_id: 
     return int((await session.scalar(summed.where(*where))) or 0)
 
 
-async def entries_of_order(session: AsyncSession, order_id: UUID) -> list[TransactionRecord]:
+async def entries_of_order(session: AsyncSession, order_id: UUID) -> list[tuple[LedgerTransaction, list[EntryRecord]]]:
     """Every posting of the order with its lines, in the order they were booked."""
     transactions = (
         await session.scalars(
@@ -179,7 +161,7 @@ async def entries_of_order(session: AsyncSession, order_id: UUID) -> list[Transa
     for transaction_id, code, owner_id, currency, amount, balance_after in rows:
         record = EntryRecord(code, owner_id, currency, amount, balance_after)
         entries.setdefault(transaction_id, []).append(record)
-    return [_record(transaction, entries[transaction.id]) for transaction in transactions]
+    return [(transaction, entries[transaction.id]) for transaction in transactions]
 
 
 async def _insert_transaction(
@@ -260,20 +242,3 @@ async def _find_accounts(session: AsyncSession, currency: str, refs: Iterable[Ac
         },
     )
     return {(code, owner_id): account_id for code, owner_id, account_id in rows}
-
-
-def _record(transaction: LedgerTransaction, entries: Iterable[EntryRecord]) -> TransactionRecord:
-    return TransactionRecord(
-        id=transaction.id,
-        posting_key=transaction.posting_key,
-        kind=transaction.kind,
-        currency=transaction.currency,
-        occurred_at=transaction.occurred_at,
-        posted_at=transaction.posted_at,
-        stripe_balance_txn=transaction.stripe_balance_txn,
-        stripe_object=transaction.stripe_object,
-        workflow_id=transaction.workflow_id,
-        actor=transaction.actor,
-        memo=transaction.memo,
-        entries=tuple(entries),
-    )

@@ -17,13 +17,13 @@ router = APIRouter(prefix="/admin/orders", tags=["admin"])
 async def order_ledger(order_id: UUID, session: ReadTx) -> OrderLedgerRead:
     """The order's postings with their lines. A free order has none."""
     order = await orders.get_own(session, order_id, None)
-    transactions = await ledger.entries_of_order(session, order.id)
+    booked = await ledger.entries_of_order(session, order.id)
     sums: Counter[str] = Counter()
-    for transaction in transactions:
-        for entry in transaction.entries:
+    for _, entries in booked:
+        for entry in entries:
             sums[entry.currency] += entry.amount
     return OrderLedgerRead(
         order_id=order.id,
-        transactions=[TransactionRead.model_validate(transaction) for transaction in transactions],
+        transactions=[TransactionRead.of(transaction, entries=entries) for transaction, entries in booked],
         sums=dict(sums),
     )
