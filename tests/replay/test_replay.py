@@ -10,6 +10,7 @@ from temporalio.workflow import NondeterminismError
 
 from core.temporal import data_converter
 from domain.contracts.processes import EnrollmentState, OrderState, ProcessInput
+from domain.enrollments import EnrollmentStatus
 from tests.replay import histories
 from tests.replay.cases import CASES
 from tests.workflows.lab import settings_of
@@ -87,7 +88,7 @@ class EndsTwice(EnrollmentWorkflow):
     @workflow.run
     async def run(self, input: ProcessInput) -> EnrollmentState:
         ended = await super().run(input)
-        await self._end(ended.status)
+        await self._end(EnrollmentStatus(ended.status))
         return ended
 
 
