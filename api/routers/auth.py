@@ -1,5 +1,6 @@
 """Accounts and sessions: register, verify the address, log in, refresh, log out."""
 
+import asyncio
 from datetime import timedelta
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Annotated
@@ -89,7 +90,8 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
         (Limit("login-pair", auth.login_attempts, auth.login_window), email, origin),
         (Limit("login-origin", auth.login_attempts * _MANY, auth.login_window), origin),
     ]
-    if await throttle.allows(*used_from):
+    stranger = await throttle.allows(*used_from)
+    if stranger:
         counted.append((Limit("login-address", auth.login_attempts * _MANY, _HOUR), email))
     for limit, *key in counted:
         if not await throttle.hit(limit, *key):
@@ -99,9 +101,9 @@ async def login(body: Login, request: Request, container: Container) -> TokenPai
         raise InvalidCredentials(
             "The address or the password is wrong, or the address is not confirmed yet: open the link in our mail."
         )
-    for limit, *key in counted:
-        await throttle.forgive(limit, *key)
-    await throttle.hit(*used_from)
+    await asyncio.gather(*(throttle.forgive(limit, *key) for limit, *key in counted))
+    if stranger:
+        await throttle.hit(*used_from)
     opened = await identity.open_session(
         container.db, known.user_id, now=clock.now(), ttl=timedelta(seconds=auth.refresh_ttl)
     )
