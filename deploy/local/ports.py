@@ -14,22 +14,22 @@ DEFAULTS: Mapping[str, int] = {
     "temporal": 7233,
     "temporal_ui": 8233,
     "codec_server": 8234,
-    "postgres": 54320,
-    "valkey": 56379,
-    "rabbitmq": 56720,
-    "rabbitmq_dist": 56721,
-    "epmd": 56722,
-    "s3": 58333,
-    "s3_grpc": 58334,
-    "s3_filer": 58888,
-    "s3_filer_grpc": 58889,
-    "s3_master": 59333,
-    "s3_master_grpc": 59334,
-    "s3_volume": 58080,
-    "s3_volume_grpc": 58081,
-    "opensearch": 59200,
-    "opensearch_transport": 59300,
-    "smtp": 51025,
+    "postgres": 14320,
+    "valkey": 16379,
+    "rabbitmq": 16720,
+    "rabbitmq_dist": 16721,
+    "epmd": 16722,
+    "s3": 18333,
+    "s3_grpc": 18334,
+    "s3_filer": 18888,
+    "s3_filer_grpc": 18889,
+    "s3_master": 19333,
+    "s3_master_grpc": 19334,
+    "s3_volume": 18080,
+    "s3_volume_grpc": 18081,
+    "opensearch": 19200,
+    "opensearch_transport": 19300,
+    "smtp": 11025,
     "mail": 8025,
     "stripe": 8420,
     "metrics_worker": 9101,
@@ -39,8 +39,10 @@ DEFAULTS: Mapping[str, int] = {
     "metrics_consume_processes": 9105,
 }
 
-# Below the range the kernel takes outgoing connections' ports from, so that nothing else wanders in.
-_FREE_FROM, _FREE_TO = 20_000, 32_000
+OUTGOING = 32_768
+"""Where the kernel begins to take ports for outgoing connections: a server's port above it may be taken by chance."""
+
+_FREE_FROM, _FREE_TO = 20_000, OUTGOING
 
 
 class BadPort(StackError):

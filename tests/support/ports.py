@@ -5,7 +5,7 @@ The kernel's free ports will not do: it gives the same one again to whoever asks
 
 import os
 
-from deploy.local.ports import is_free
+from deploy.local.ports import DEFAULTS, is_free
 
 # Below the blocks of embedded stacks, which are below the ports of outgoing connections.
 _FROM, _COUNT, _WORKERS = 10_000, 1_000, 10
@@ -16,5 +16,6 @@ _unused = iter([_FROM + _worker * _COUNT + (_first + step) % _COUNT for step in 
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on, never the same twice, and of each pytest worker another."""
-    return next(port for port in _unused if is_free(port))
+    """A loopback port nobody listens on, never the same twice, of each pytest worker another, and none of a developer's
+    own stack."""
+    return next(port for port in _unused if port not in DEFAULTS.values() and is_free(port))

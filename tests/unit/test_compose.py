@@ -216,7 +216,7 @@ def test_whoever_exports_traces_has_a_way_out() -> None:
 
 
 def test_links_follow_a_port_that_is_moved() -> None:
-    links = {"LYCEUM_API__PUBLIC_URL": "API:-8000", "LYCEUM_S3__PUBLIC_ENDPOINT_URL": "S3:-58333"}
+    links = {"LYCEUM_API__PUBLIC_URL": "API:-8000", "LYCEUM_S3__PUBLIC_ENDPOINT_URL": "S3:-18333"}
     for name, port in links.items():
         assert environment("api")[name] == "${" + name + ":-http://127.0.0.1:${LYCEUM_PORTS__" + port + "}}"
 

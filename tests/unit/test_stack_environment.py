@@ -60,6 +60,10 @@ def test_brokers_leave_events_to_consumers_through_a_long_outage(tmp_path: Path)
         assert f"consumer_timeout = {PATIENCE}" in configuration.read_text().splitlines()
 
 
+def test_no_outgoing_connection_takes_a_port_by_chance() -> None:
+    assert max(ports.DEFAULTS.values()) < ports.OUTGOING
+
+
 def test_every_port_can_be_moved(tmp_path: Path) -> None:
     moved = {ports.setting(name): str(9000 + number) for number, name in enumerate(ports.DEFAULTS)}
     assert list(ports.configured(moved).values()) == list(range(9000, 9000 + len(ports.DEFAULTS)))
