@@ -1,6 +1,5 @@
 """What the Order process writes to PostgreSQL: one transaction each, keyed so that running it again changes nothing."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from uuid import UUID
 
@@ -41,22 +40,23 @@ class OrderActivities:
         """Books what is known of the order's payments; may end the order."""
         failpoints.hit("orders.apply_payments.before")
         try:
-            order = await self._book(booking.apply, command)
+            order = await self._apply(command)
         except DomainError:
             # What cannot be settled must not take the sale back: the student has paid.
-            await self._book(booking.book, command)
+            await self._apply(command, settle=False)
             raise
         failpoints.hit("orders.apply_payments.after")
         return order
 
-    async def _book(self, book: Callable[..., Awaitable[OrderState]], command: ApplyPayments) -> OrderState:
+    async def _apply(self, command: ApplyPayments, *, settle: bool = True) -> OrderState:
         async with self._db.transaction() as session:
-            order = await book(
+            order = await booking.apply(
                 session,
                 command,
                 self._settings.platform,
                 livemode=self._settings.stripe.livemode,
                 workflow_id=activity.info().workflow_id or "",
+                settle=settle,
             )
             await _note(session, command.order_id, order, command.now)
             failpoints.hit("orders.apply_payments.before_commit")

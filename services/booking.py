@@ -38,23 +38,21 @@ _END_CLAIMS = text(
 
 
 async def apply(
-    session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
+    session: AsyncSession,
+    command: ApplyPayments,
+    policy: PlatformSettings,
+    *,
+    livemode: bool,
+    workflow_id: str,
+    settle: bool = True,
 ) -> OrderState:
-    """Books what is known of an order's payments, settles what can be settled, ends the order if asked to."""
-    order = await book(session, command, policy, livemode=livemode, workflow_id=workflow_id)
-    return order if order.settled else await settle(session, command.order_id, command.now, workflow_id=workflow_id)
-
-
-async def book(
-    session: AsyncSession, command: ApplyPayments, policy: PlatformSettings, *, livemode: bool, workflow_id: str
-) -> OrderState:
-    """Books every payment that is not booked yet, and ends the order if asked to.
+    """Books every payment that is not booked yet, ends the order if asked to, settles what can be settled.
 
     Running it again changes nothing. Money that came in is never refused: it grants, or is parked and goes back.
     """
     order = await orders.lock(session, command.order_id)
     booking = _Booking(session, order, policy, livemode=livemode, workflow_id=workflow_id, now=command.now)
-    payments = await _payments(session, order)
+    payments = (await session.scalars(_PAYMENTS, {"order_id": order.id})).all()
     for payment in payments:
         if payment.booked_at is None:
             await booking.book(payment)
@@ -62,30 +60,29 @@ async def book(
         await booking.give_away()
     if command.close and order.status in OPEN:
         await orders.close(session, order, await _ending(session, order, payments, command.close), command.now)
+    if settle:
+        await _settle(session, order, payments, command.now, workflow_id)
     await session.flush()
     return await orders.describe(session, order)
 
 
-async def settle(session: AsyncSession, order_id: UUID, now: datetime, *, workflow_id: str) -> OrderState:
-    """Books the balance transactions of an order's booked payments: what arrived, and the fee.
-
-    Running it again changes nothing.
-    """
-    order = await orders.lock(session, order_id)
-    payments = await _payments(session, order)
+async def _settle(
+    session: AsyncSession, order: Order, payments: Sequence[Payment], now: datetime, workflow_id: str
+) -> None:
+    """Books the balance transactions of an order's booked payments: what arrived, and the fee."""
     for payment in payments:
         settlement = payment.settlement
         if payment.booked_at is None or payment.settled_at is not None or settlement is None:
             continue
         for entry in postings.settle(
             charge=payment.stripe_charge,
-            order_id=order_id,
+            order_id=order.id,
             gross=payment.amount,
             currency=payment.currency,
             settlement=settlement,
         ):
             await ledger.post(session, entry, actor="system", workflow_id=workflow_id, occurred_at=now)
-        await earnings.delay_release(session, order_id, available_on=settlement.available_on)
+        await earnings.delay_release(session, order.id, available_on=settlement.available_on)
         payment.settled_at = now
     if (
         payments
@@ -94,8 +91,6 @@ async def settle(session: AsyncSession, order_id: UUID, now: datetime, *, workfl
         and all(p.settled_at for p in payments)
     ):
         await _settled(session, order, payments[0], now)
-    await session.flush()
-    return await orders.describe(session, order)
 
 
 async def _settled(session: AsyncSession, order: Order, first: Payment, now: datetime) -> None:
@@ -113,10 +108,6 @@ async def _settled(session: AsyncSession, order: Order, first: Payment, now: dat
         currency=first.settled_currency,
     )
     await outbox.emit(session, OrderSettled(order_id=order.id, student_id=order.student_id), key=str(order.id))
-
-
-async def _payments(session: AsyncSession, order: Order) -> Sequence[Payment]:
-    return (await session.scalars(_PAYMENTS, {"order_id": order.id})).all()
 
 
 async def _ending(session: AsyncSession, order: Order, payments: Sequence[Payment], close: str) -> str:
