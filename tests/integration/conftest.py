@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
+from pydantic import SecretStr
 from sqlalchemy import func, update
 
 from core.db import Database
-from core.settings import Settings
+from core.integrations.stripe import StripeGateway
+from core.settings import Settings, StripeSettings
 from models.messaging import OutboxEvent
 from models.notification import Notification
+from tests.integration.stripe_sandbox import KEY, Served, serve
 from tests.support.messaging import own_queues
 
 
@@ -34,3 +37,19 @@ async def queues(settings: Settings, db: Database) -> AsyncIterator[Settings]:
         await session.execute(update(Notification).values(mail_due_at=None))
     async with own_queues(settings) as fresh:
         yield fresh
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Served]:
+    """A Stripe sandbox of the test's own that knows each balance transaction at once."""
+    async with serve() as served:
+        await served.control("PUT", "/settings", {"balance_transaction_delay": 0})
+        yield served
+
+
+@pytest.fixture
+async def gateway(sandbox: Served) -> AsyncIterator[StripeGateway]:
+    """The product's client to that sandbox."""
+    found = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=10))
+    yield found
+    await found.aclose()

@@ -5,18 +5,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from temporalio.testing import ActivityEnvironment
 
 from activities.refunds import RefundActivities
 from core import clock
 from core.db import Database
 from core.integrations.stripe import StripeGateway, StripeRefused, StripeTransient
-from core.settings import StripeSettings
 from domain import ledger as postings
 from domain.contracts.processes import RefundState, Subject
 from models.payment import Payment, Refund
-from tests.integration.stripe_sandbox import KEY, Served, serve
+from tests.integration.stripe_sandbox import Served
 from tests.support import isolation
 from tests.support.scenes import add_order, add_stray_payment, add_user
 from tests.support.sold import book
@@ -33,13 +31,6 @@ async def db(servers: Servers) -> AsyncIterator[Database]:
         database = Database(settings.database, application_name="tests")
         yield database
         await database.dispose()
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Served]:
-    async with serve() as served:
-        await served.control("PUT", "/settings", {"balance_transaction_delay": 0})
-        yield served
 
 
 @pytest.fixture
@@ -61,16 +52,14 @@ async def refund(sandbox: Served, db: Database) -> Refund:
 
 
 @pytest.fixture
-async def submit(sandbox: Served, db: Database, refund: Refund) -> AsyncIterator[Submit]:
+def submit(gateway: StripeGateway, db: Database, refund: Refund) -> Submit:
     """`await submit(hours=25)`: what the process does that long after now."""
-    gateway = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=10))
 
     async def act(hours: float = 0) -> RefundState:
         subject = Subject(id=refund.id, now=clock.now() + timedelta(hours=hours))
         return await ActivityEnvironment().run(RefundActivities(db, gateway).submit, subject)
 
-    yield act
-    await gateway.aclose()
+    return act
 
 
 async def _made(sandbox: Served) -> list[tuple[str, int]]:

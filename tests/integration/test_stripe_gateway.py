@@ -1,7 +1,6 @@
 """The product's Stripe client against the sandbox: what it learns, and what it makes of failures."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,21 +10,7 @@ from pydantic import SecretStr
 
 from core.integrations.stripe import CheckoutSession, StripeGateway, StripeMisuse, StripeRefused, StripeTransient
 from core.settings import StripeSettings
-from tests.integration.stripe_sandbox import KEY, Served, serve
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Served]:
-    async with serve() as served:
-        await served.control("PUT", "/settings", {"balance_transaction_delay": 0})
-        yield served
-
-
-@pytest.fixture
-async def gateway(sandbox: Served) -> AsyncIterator[StripeGateway]:
-    found = StripeGateway(StripeSettings(secret_key=SecretStr(KEY), api_base=sandbox.url, timeout=10))
-    yield found
-    await found.aclose()
+from tests.integration.stripe_sandbox import KEY, Served
 
 
 async def _open(gateway: StripeGateway, order: UUID, attempt: int = 1, **changes: Any) -> CheckoutSession:
